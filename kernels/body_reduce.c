@@ -1,0 +1,232 @@
+/* body_reduce.c: the inner loops of reduce.c, compiled once per instruction set. reduce.h states the order.
+ *
+ * Sums are in the vector vocabulary. Largest, smallest and counts are integer code in plain C, which compilers vectorise and
+ * which can't differ in a bit. */
+#include <string.h>
+
+#include "kernels/body_rows.h"
+#include "kernels/table.h"
+
+/* For f32 the square is exact, so a product and a sum are what an FMA would give, and fast without FMA hardware. */
+VEC lanes step(lanes to, lanes v, bool square)
+{
+	to.lo = vd_add(to.lo, square ? vd_mul(v.lo, v.lo) : v.lo);
+	to.hi = vd_add(to.hi, square ? vd_mul(v.hi, v.hi) : v.hi);
+	return to;
+}
+
+/* Elements at .. at + n - 1, the first of which goes to lane 0. A masked-off lane adds +0, which changes no lane: none is -0. */
+ROW lanes run(lanes to, const void *x, int64_t at, int64_t n, bool wide, bool square)
+{
+	for (; n >= 16; n -= 16, at += 16) to = step(to, load(x, at, 16, 0.0, wide), square);
+	return n ? step(to, load(x, at, n, 0.0, wide), square) : to;
+}
+
+/* One row of `cols` values goes to one lane of each column. The first 16 rows of a chunk start their lanes at +0. */
+VEC void row_to_lane(double *to, bool fresh, lanes v, bool square)
+{
+	lanes have = fresh ? zeros() : (lanes){ vd_load(to), vd_load(to + 8) };
+
+	have = step(have, v, square);
+	vd_store(to, have.lo);
+	vd_store(to + 8, have.hi);
+}
+
+#define SUMS(name, type, wide, square)                                                                            \
+	void KERN(lanes_##name##_##type)(double *lane, const void *x, int64_t n)                                  \
+	{                                                                                                         \
+		lanes to = { vd_load(lane), vd_load(lane + 8) };                                                  \
+		to = run(to, x, 0, n, wide, square);                                                              \
+		vd_store(lane, to.lo);                                                                            \
+		vd_store(lane + 8, to.hi);                                                                        \
+	}                                                                                                         \
+	void KERN(rows_##name##_##type)(double *out, const void *x, int64_t rows, int64_t stride, int64_t n)      \
+	{                                                                                                         \
+		for (int64_t r = 0; r < rows; r++) {                                                              \
+			out[r] = fold(run(zeros(), x, r * stride, n, wide, square));                              \
+		}                                                                                                 \
+	}                                                                                                         \
+	void KERN(columns_##name##_##type)(double(*lane)[64], const void *x, int64_t rows, int64_t stride,        \
+					   int64_t cols, int64_t first)                                           \
+	{                                                                                                         \
+		for (int64_t r = 0; r < rows; r++) {                                                              \
+			double *to = lane[(first + r) % 16];                                                      \
+			for (int64_t c = 0; c < cols; c += 16)                                                    \
+				row_to_lane(to + c, first + r < 16, load(x, r * stride + c, cols - c, 0.0, wide), \
+					    square);                                                              \
+		}                                                                                                 \
+	}
+
+SUMS(sum, f32, false, false)
+SUMS(sum, f64, true, false)
+SUMS(sumsq, f32, false, true)
+SUMS(sumsq, f64, true, true)
+
+void KERN(columns_fold)(double *out, double (*lane)[64], int64_t cols)
+{
+	for (int64_t c = 0; c < cols; c += 8) {
+		vd f[16];
+
+		for (int l = 0; l < 16; l++) f[l] = vd_load(lane[l] + c);
+		for (int h = 8; h; h /= 2)
+			for (int l = 0; l < h; l++) f[l] = vd_add(f[l], f[l + h]);
+		vd_store(out + c, f[0]);
+	}
+}
+
+/* The f32 chains of one block of 128 elements, of which n are there; the missing ones are zeros. */
+ROW vf block_chain(const float *x, int64_t n, vi *any)
+{
+	vf p = vf_zero();
+
+	for (int64_t i = 0; i < 128 && i < n; i += 16) {
+		vf v = n - i >= 16 ? vf_load(x + i) : vf_load_n(x + i, n - i, 0.0f);
+
+		p = vf_fma(v, v, p);
+		if (any) *any = vi_or(*any, vf_as_vi(v));
+	}
+	return p;
+}
+
+/* See weir__sumsq. Returns whether a block was redone. */
+bool KERN(lanes_sumsq_fast)(double *lane, const float *x, int64_t n)
+{
+	lanes to = { vd_load(lane), vd_load(lane + 8) };
+	const vf least = vf_set1(1e-25f), most = vf_set1(1e30f);
+	bool redone = false;
+
+	for (int64_t i = 0; i < n; i += 128) {
+		int64_t left = n - i;
+		vf p = left >= 128 ? block_chain(x + i, 128, NULL) : block_chain(x + i, left, NULL);
+		mf good = mf_and(vf_ge(p, least), vf_le(p, most));
+
+		if (!mf_all(good)) {
+			vi any = vi_set1(0);
+
+			if (left > 128) left = 128;
+			block_chain(x + i, left, &any);
+			good = mf_or(good, vi_eq(vi_shl(any, 1), vi_set1(0)));
+			if (!mf_all(good)) {
+				to = run(to, x, i, left, false, true);
+				redone = true;
+				continue;
+			}
+		}
+		to.lo = vd_add(to.lo, vf_to_vd_lo(p));
+		to.hi = vd_add(to.hi, vf_to_vd_hi(p));
+	}
+	vd_store(lane, to.lo);
+	vd_store(lane + 8, to.hi);
+	return redone;
+}
+
+/* Keys: the bits as a signed integer that grows with the value. Every NaN gets the same key, at the end that wins. */
+#define KEY(I, bits, INF, nan_key) \
+	((bits & (I)~SIGN_##I) > INF ? (nan_key) : (I)(bits ^ ((bits >> (8 * sizeof(I) - 1)) & (I)~SIGN_##I)))
+
+#define SIGN_int32_t INT32_MIN
+#define SIGN_int64_t INT64_MIN
+#define INF_int32_t 0x7f800000
+#define INF_int64_t 0x7ff0000000000000
+#define NORMAL_int32_t 0x00800000
+#define NORMAL_int64_t 0x0010000000000000
+
+enum { WIDE = 32 };
+
+VEC int32_t bits_int32_t(const void *x, int64_t i)
+{
+	int32_t b;
+
+	memcpy(&b, (const char *)x + 4 * i, sizeof(b));
+	return b;
+}
+
+VEC int64_t bits_int64_t(const void *x, int64_t i)
+{
+	int64_t b;
+
+	memcpy(&b, (const char *)x + 8 * i, sizeof(b));
+	return b;
+}
+
+#define EXTREME(name, type, I, BEATS, START, NAN_KEY)                                                                \
+	int64_t KERN(key_##name##_##type)(const void *x, int64_t n)                                                  \
+	{                                                                                                            \
+		I best[WIDE], v[WIDE];                                                                               \
+		int64_t i = 0;                                                                                       \
+		for (int l = 0; l < WIDE; l++) best[l] = START;                                                      \
+		for (; i < n; i += WIDE) {                                                                           \
+			int64_t take = n - i < WIDE ? n - i : WIDE;                                                  \
+			if (take == WIDE) {                                                                          \
+				memcpy(v, (const I *)x + i, sizeof(v));                                              \
+			} else { /* the first value once more in the missing places */                               \
+				for (int l = 0; l < WIDE; l++) v[l] = bits_##I(x, l < take ? i + l : 0);             \
+			}                                                                                            \
+			for (int l = 0; l < WIDE; l++) {                                                             \
+				I k = KEY(I, v[l], INF_##I, NAN_KEY);                                                \
+				best[l] = k BEATS best[l] ? k : best[l];                                             \
+			}                                                                                            \
+		}                                                                                                    \
+		for (int l = 1; l < WIDE; l++) best[0] = best[l] BEATS best[0] ? best[l] : best[0];                  \
+		return best[0];                                                                                      \
+	}                                                                                                            \
+	void KERN(columns_##name##_##type)(int64_t * key, const void *x, int64_t rows, int64_t stride, int64_t cols) \
+	{                                                                                                            \
+		I best[64], v[64];                                                                                   \
+		for (int64_t c = 0; c < cols; c++) best[c] = START;                                                  \
+		for (int64_t r = 0; r < rows; r++) {                                                                 \
+			memcpy(v, (const I *)x + r * stride, (size_t)cols * sizeof(I));                              \
+			for (int64_t c = 0; c < cols; c++) {                                                         \
+				I k = KEY(I, v[c], INF_##I, NAN_KEY);                                                \
+				best[c] = k BEATS best[c] ? k : best[c];                                             \
+			}                                                                                            \
+		}                                                                                                    \
+		for (int64_t c = 0; c < cols; c++) key[c] = best[c] BEATS key[c] ? best[c] : key[c];                 \
+	}
+
+EXTREME(max, f32, int32_t, >, INT32_MIN, INT32_MAX)
+EXTREME(max, f64, int64_t, >, INT64_MIN, INT64_MAX)
+EXTREME(min, f32, int32_t, <, INT32_MAX, INT32_MIN)
+EXTREME(min, f64, int64_t, <, INT64_MAX, INT64_MIN)
+
+/* count[0] the bits of the largest finite magnitude; [1..5] zeros, subnormals, +inf, -inf, NaN are added to. n < 2^31. */
+#define COUNT(type, I)                                                                                \
+	void KERN(count_##type)(int64_t * count, const void *x, int64_t n)                            \
+	{                                                                                             \
+		I most[WIDE] = { 0 }, zero[WIDE] = { 0 }, small[WIDE] = { 0 }, special[WIDE] = { 0 }; \
+		int64_t specials = 0, i = 0;                                                          \
+		for (; i + WIDE <= n; i += WIDE) {                                                    \
+			I v[WIDE];                                                                    \
+			memcpy(v, (const I *)x + i, sizeof(v));                                       \
+			for (int l = 0; l < WIDE; l++) {                                              \
+				I a = v[l] & (I)~SIGN_##I;                                            \
+				I f = a < INF_##I ? a : 0;                                            \
+				most[l] = f > most[l] ? f : most[l];                                  \
+				zero[l] += a == 0;                                                    \
+				small[l] += a < NORMAL_##I;                                           \
+				special[l] += a >= INF_##I;                                           \
+			}                                                                             \
+		}                                                                                     \
+		for (; i < n; i++) {                                                                  \
+			I a = bits_##I(x, i) & (I)~SIGN_##I;                                          \
+			if (a < INF_##I && a > most[0]) most[0] = a;                                  \
+			zero[0] += a == 0;                                                            \
+			small[0] += a < NORMAL_##I;                                                   \
+			special[0] += a >= INF_##I;                                                   \
+		}                                                                                     \
+		for (int l = 0; l < WIDE; l++) {                                                      \
+			if (most[l] > count[0]) count[0] = most[l];                                   \
+			count[1] += zero[l];                                                          \
+			count[2] += small[l] - zero[l];                                               \
+			specials += special[l];                                                       \
+		}                                                                                     \
+		for (i = 0; specials && i < n; i++) {                                                 \
+			I b = bits_##I(x, i), a = b & (I)~SIGN_##I;                                   \
+			if (a < INF_##I) continue;                                                    \
+			count[a > INF_##I ? 5 : b < 0 ? 4 : 3]++;                                     \
+			specials--;                                                                   \
+		}                                                                                     \
+	}
+
+COUNT(f32, int32_t)
+COUNT(f64, int64_t)

@@ -1,0 +1,217 @@
+/* body_softmax.c: the rows of softmax.h, compiled once per instruction set. */
+#include "kernels/body_softmax.h"
+
+#include "kernels/table.h"
+
+ROW void softmax_rows(void *y, const void *x, int64_t rows, int64_t n, bool wide)
+{
+	int64_t size = wide ? 8 : 4;
+
+	for (; rows > 0; rows--, x = (const char *)x + n * size, y = (char *)y + n * size) {
+		double max = row_max(x, n, wide);
+		inverse by;
+
+		if (max == -(double)INFINITY) {
+			put_all(y, n, has_nan(x, n, wide) ? (double)NAN : 0.0, false, wide);
+			continue;
+		}
+		by = inverse_of(row_sums(y, x, n, max, wide));
+		for (int64_t i = 0; i < n; i += 16) {
+			lanes e = load(y, i, n - i, 0.0, wide);
+
+			e.lo = scaled(e.lo, by, wide);
+			e.hi = scaled(e.hi, by, wide);
+			store(y, i, n - i, e, wide);
+		}
+	}
+}
+
+ROW void log_softmax_rows(void *y, const void *x, int64_t rows, int64_t n, bool wide)
+{
+	int64_t size = wide ? 8 : 4;
+
+	for (; rows > 0; rows--, x = (const char *)x + n * size, y = (char *)y + n * size) {
+		double max = row_max(x, n, wide);
+		vd log_s, m = vd_set1(max);
+
+		if (max == -(double)INFINITY) {
+			put_all(y, n, has_nan(x, n, wide) ? (double)NAN : -(double)INFINITY, false, wide);
+			continue;
+		}
+		log_s = vd_set1(log_sum(row_sums(NULL, x, n, max, wide)));
+		for (int64_t i = 0; i < n; i += 16) {
+			lanes v = load(x, i, n - i, max, wide);
+
+			v.lo = log_of(v.lo, m, log_s, wide);
+			v.hi = log_of(v.hi, m, log_s, wide);
+			store(y, i, n - i, v, wide);
+		}
+	}
+}
+
+ROW void softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add, bool wide)
+{
+	int64_t size = wide ? 8 : 4;
+
+	for (; rows > 0; rows--) {
+		weir_tree tree = { .depth = 0 };
+		vd dot;
+
+		for (int64_t c = 0; c < n; c += WEIR_CHUNK) {
+			int64_t end = n - c < WEIR_CHUNK ? n : c + WEIR_CHUNK;
+			lanes sum = zeros();
+
+			for (int64_t i = c; i < end; i += 16) {
+				lanes p = load(y, i, end - i, 0.0, wide), g = load(gy, i, end - i, 0.0, wide);
+
+				sum.lo = vd_add(sum.lo, vd_mul(p.lo, g.lo));
+				sum.hi = vd_add(sum.hi, vd_mul(p.hi, g.hi));
+			}
+			weir__tree_add(&tree, fold(sum));
+		}
+		dot = vd_set1(weir__tree_sum(&tree));
+		for (int64_t i = 0; i < n; i += 16) {
+			lanes p = load(y, i, n - i, 0.0, wide), g = load(gy, i, n - i, 0.0, wide);
+
+			g.lo = vd_mul(p.lo, vd_sub(g.lo, dot));
+			g.hi = vd_mul(p.hi, vd_sub(g.hi, dot));
+			put(gx, i, n - i, g, add, wide);
+		}
+		y = (const char *)y + n * size;
+		gy = (const char *)gy + n * size;
+		gx = (char *)gx + n * size;
+	}
+}
+
+ROW void log_softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add, bool wide)
+{
+	const vd none = vd_set1(-(double)INFINITY);
+	int64_t size = wide ? 8 : 4;
+
+	for (; rows > 0; rows--) {
+		weir_tree tree = { .depth = 0 };
+		bool alive = false;
+		vd sum;
+
+		for (int64_t c = 0; c < n; c += WEIR_CHUNK) {
+			int64_t end = n - c < WEIR_CHUNK ? n : c + WEIR_CHUNK;
+			lanes part = zeros();
+
+			for (int64_t i = c; i < end; i += 16) {
+				lanes g = load(gy, i, end - i, 0.0, wide);
+
+				part.lo = vd_add(part.lo, g.lo);
+				part.hi = vd_add(part.hi, g.hi);
+			}
+			weir__tree_add(&tree, fold(part));
+		}
+		sum = vd_set1(weir__tree_sum(&tree));
+		for (int64_t i = 0; i < n && !alive; i += 16) {
+			lanes p = load(y, i, n - i, -(double)INFINITY, wide);
+
+			alive = md_any(md_or(vd_ne(p.lo, none), vd_ne(p.hi, none)));
+		}
+		if (!alive) put_all(gx, n, 0.0, add, wide);
+		for (int64_t i = 0; i < n && alive; i += 16) {
+			lanes p = load(y, i, n - i, 0.0, wide), g = load(gy, i, n - i, 0.0, wide);
+
+			g.lo = vd_sub(g.lo, vd_mul(exp_of(p.lo, wide), sum));
+			g.hi = vd_sub(g.hi, vd_mul(exp_of(p.hi, wide), sum));
+			put(gx, i, n - i, g, add, wide);
+		}
+		y = (const char *)y + n * size;
+		gy = (const char *)gy + n * size;
+		gx = (char *)gx + n * size;
+	}
+}
+
+ROW int64_t label_at(const void *labels, int64_t row, bool wide_label)
+{
+	return wide_label ? ((const int64_t *)labels)[row] : ((const int32_t *)labels)[row];
+}
+
+ROW void cross_entropy_rows(void *loss, const void *x, const void *labels, bool wide_label, int64_t rows, int64_t n,
+			    bool wide)
+{
+	for (int64_t r = 0; r < rows; r++, x = (const char *)x + n * (wide ? 8 : 4)) {
+		double max = row_max(x, n, wide), at = get(x, label_at(labels, r, wide_label), wide), l;
+
+		if (max == -(double)INFINITY) {
+			l = has_nan(x, n, wide) ? (double)NAN : (double)INFINITY;
+		} else {
+			l = log_sum(row_sums(NULL, x, n, max, wide));
+			l = -first(log_of(vd_set1(at), vd_set1(max), vd_set1(l), wide));
+		}
+		set(loss, r, l, wide);
+	}
+}
+
+ROW void cross_entropy_vjp_rows(void *gx, const void *x, const void *labels, bool wide_label, const void *g,
+				int64_t gstep, int64_t rows, int64_t n, bool add, bool wide)
+{
+	int64_t size = wide ? 8 : 4;
+
+	for (int64_t r = 0; r < rows; r++, x = (const char *)x + n * size, gx = (char *)gx + n * size) {
+		int64_t label = label_at(labels, r, wide_label);
+		double max = row_max(x, n, wide), total, lost, old, own;
+		vd m = vd_set1(max), slope = vd_set1(get(g, r * gstep, wide));
+		inverse by;
+		gap here;
+		sums s;
+
+		if (max == -(double)INFINITY) {
+			put_all(gx, n, has_nan(x, n, wide) ? (double)NAN : 0.0, add, wide);
+			continue;
+		}
+		s = row_sums(add ? NULL : gx, x, n, max, wide);
+		by = inverse_of(s);
+		total = total_of(s, &lost);
+		here = exp_gap(vd_set1(get(x, label, wide)), m, wide);
+		own = md_any(here.top) ? s.k - 1.0 + s.rest : total - first(here.e);
+		own = own / -total * get(g, r * gstep, wide);
+		old = add ? get(gx, label, wide) : 0.0;
+		for (int64_t i = 0; i < n; i += 16) {
+			lanes e;
+
+			if (add) {
+				e = load(x, i, n - i, max, wide);
+				e.lo = exp_gap(e.lo, m, wide).e;
+				e.hi = exp_gap(e.hi, m, wide).e;
+				if (!wide) {
+					vf v = vd_pair_to_vf(e.lo, e.hi); /* as stored in the other mode */
+
+					e = (lanes){ vf_to_vd_lo(v), vf_to_vd_hi(v) };
+				}
+			} else {
+				e = load(gx, i, n - i, 0.0, wide);
+			}
+			e.lo = vd_mul(scaled(e.lo, by, wide), slope);
+			e.hi = vd_mul(scaled(e.hi, by, wide), slope);
+			put(gx, i, n - i, e, add, wide);
+		}
+		if (!wide) own = (double)(float)own;
+		set(gx, label, add ? old + own : own, wide);
+	}
+}
+
+#define BOTH(name, params, ...)                  \
+	void KERN(name##_f32) params             \
+	{                                        \
+		name##_rows(__VA_ARGS__, false); \
+	}                                        \
+	void KERN(name##_f64) params             \
+	{                                        \
+		name##_rows(__VA_ARGS__, true);  \
+	}
+
+BOTH(softmax, (void *y, const void *x, int64_t rows, int64_t n), y, x, rows, n)
+BOTH(log_softmax, (void *y, const void *x, int64_t rows, int64_t n), y, x, rows, n)
+BOTH(softmax_vjp, (void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add), gx, y, gy, rows, n, add)
+BOTH(log_softmax_vjp, (void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add), gx, y, gy, rows, n,
+     add)
+BOTH(cross_entropy, (void *loss, const void *x, const void *labels, bool wide, int64_t rows, int64_t n), loss, x,
+     labels, wide, rows, n)
+BOTH(cross_entropy_vjp,
+     (void *gx, const void *x, const void *labels, bool wide, const void *g, int64_t gstep, int64_t rows, int64_t n,
+      bool add),
+     gx, x, labels, wide, g, gstep, rows, n, add)

@@ -1,0 +1,328 @@
+/* map.c: the driver of element-wise kernels. See map.h.
+ *
+ * A call becomes a job: axes merged, strides in bytes. Threads take ranges of the row-major order; a range is walked in blocks, and for a
+ * block each operand is either pointed to or packed into a buffer. When rows are long a block stays inside one row, so that operands of
+ * unit stride are never packed; when rows are short a block spans many of them, so that the kernel is not called for a few elements. */
+#include "kernels/map.h"
+
+#include <assert.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "kernels/cpu.h"
+#include "kernels/threads.h"
+
+enum {
+	BLOCK = 256,  /* elements packed at a time */
+	GRAIN = 1024, /* a thread's share is a multiple of this many elements: whole cache lines of any type */
+	INPUTS = 3,
+};
+
+/* DENSE: row-major without gaps. FLAT: all strides 0. */
+typedef enum layout { OTHER, DENSE, FLAT } layout;
+
+typedef struct operand {
+	const char *data;
+	int64_t stride[WEIR_MAX_RANK]; /* in bytes */
+	size_t size;                   /* of an element */
+	layout layout;
+} operand;
+
+typedef struct job {
+	weir_map_fn *map; /* or NULL: */
+	weir_cast_fn *cast;
+	weir_map_fn *add; /* set: y = y + result */
+	const double *p;
+	char *y;
+	size_t ysize;
+	int64_t ystride[WEIR_MAX_RANK]; /* weir__copy only, in bytes */
+	int rank, inputs;
+	int64_t shape[WEIR_MAX_RANK], count;
+	operand in[INPUTS];
+} job;
+
+static const size_t size_of[WEIR_DTYPE_COUNT] = {
+	[WEIR_F32] = 4, [WEIR_F64] = 8, [WEIR_I32] = 4, [WEIR_I64] = 8, [WEIR_U8] = 1,
+};
+
+/* ---- making a job ---- */
+
+static void set_shape(job *j, int rank, const int64_t *shape)
+{
+	assert(rank >= 0 && rank <= WEIR_MAX_RANK);
+	j->rank = rank;
+	j->count = 1;
+	for (int i = 0; i < rank; i++) {
+		j->shape[i] = shape[i];
+		j->count *= shape[i];
+	}
+}
+
+static void set_input(job *j, int i, const weir_strided *x, size_t size)
+{
+	operand *o = &j->in[i];
+
+	o->data = x->data;
+	o->size = size;
+	for (int d = 0; d < j->rank; d++) o->stride[d] = x->stride[d] * (int64_t)size;
+}
+
+/* Whether axis d continues axis `outer` in every operand. */
+static bool continues(const job *j, int outer, int d)
+{
+	if (j->ystride[outer] != j->ystride[d] * j->shape[d]) return false;
+	for (int i = 0; i < j->inputs; i++) {
+		if (j->in[i].stride[outer] != j->in[i].stride[d] * j->shape[d]) return false;
+	}
+	return true;
+}
+
+static void move_axis(job *j, int to, int from)
+{
+	j->shape[to] = j->shape[from];
+	j->ystride[to] = j->ystride[from];
+	for (int i = 0; i < j->inputs; i++) j->in[i].stride[to] = j->in[i].stride[from];
+}
+
+/* Leaves axes out whose extent is 1 and merges neighbours that lie together; then names each operand's layout. */
+static void merge_axes(job *j)
+{
+	int last = -1;
+
+	for (int d = 0; d < j->rank; d++) {
+		if (j->shape[d] == 1) continue;
+		if (last >= 0 && continues(j, last, d)) {
+			int64_t extent = j->shape[last] * j->shape[d];
+
+			move_axis(j, last, d);
+			j->shape[last] = extent;
+		} else {
+			move_axis(j, ++last, d);
+		}
+	}
+	j->rank = last + 1;
+	for (int i = 0; i < j->inputs; i++) {
+		operand *o = &j->in[i];
+		int64_t step = (int64_t)o->size;
+		bool dense = true, flat = true;
+
+		for (int d = last; d >= 0; d--) {
+			dense = dense && o->stride[d] == step;
+			flat = flat && o->stride[d] == 0;
+			step *= j->shape[d];
+		}
+		o->layout = dense ? DENSE : flat ? FLAT : OTHER;
+	}
+}
+
+/* y's strides of a dense result, so that the axes of y merge wherever those of the inputs do. */
+static void set_dense_y(job *j)
+{
+	int64_t step = (int64_t)j->ysize;
+
+	for (int d = j->rank - 1; d >= 0; d--) {
+		j->ystride[d] = step;
+		step *= j->shape[d];
+	}
+}
+
+/* ---- packing ---- */
+
+#define COPY_STRIDED(bytes) \
+	for (int64_t i = 0; i < n; i++) memcpy(to + i * tstep, from + i * fstep, bytes)
+
+static void copy_run(char *to, int64_t tstep, const char *from, int64_t fstep, int64_t n, size_t size)
+{
+	if (tstep == (int64_t)size && fstep == (int64_t)size) {
+		memcpy(to, from, (size_t)n * size);
+		return;
+	}
+	switch (size) {
+	case 1: COPY_STRIDED(1); break;
+	case 4: COPY_STRIDED(4); break;
+	default: COPY_STRIDED(8); break;
+	}
+}
+
+/* A place in row-major order: the index along each axis. */
+typedef struct place {
+	int64_t at[WEIR_MAX_RANK];
+} place;
+
+static place place_of(const job *j, int64_t i)
+{
+	place p;
+
+	for (int d = j->rank - 1; d >= 0; d--) {
+		p.at[d] = i % j->shape[d];
+		i /= j->shape[d];
+	}
+	return p;
+}
+
+static int64_t offset_of(const job *j, const place *p, const int64_t *stride)
+{
+	int64_t offset = 0;
+
+	for (int d = 0; d < j->rank; d++) offset += p->at[d] * stride[d];
+	return offset;
+}
+
+/* To the start of the next row. */
+static void next_row(const job *j, place *p)
+{
+	int d = j->rank - 1;
+
+	p->at[d] = 0;
+	while (--d >= 0 && ++p->at[d] == j->shape[d]) p->at[d] = 0;
+}
+
+static void pack(const job *j, const operand *o, place p, int64_t n, char *to)
+{
+	int last = j->rank - 1;
+
+	if (o->layout == FLAT) { /* also rank 0 */
+		copy_run(to, (int64_t)o->size, o->data, 0, n, o->size);
+		return;
+	}
+	while (n > 0) {
+		int64_t left = j->shape[last] - p.at[last], run = left < n ? left : n;
+
+		copy_run(to, (int64_t)o->size, o->data + offset_of(j, &p, o->stride), o->stride[last], run, o->size);
+		to += run * (int64_t)o->size;
+		n -= run;
+		next_row(j, &p);
+	}
+}
+
+/* ---- running ---- */
+
+static void run_kernel(const job *j, void *y, const void *const *x, int64_t n)
+{
+	if (j->map)
+		j->map(y, x, n, j->p);
+	else
+		j->cast(y, x[0], n);
+}
+
+/* Elements begin..end of the row-major order. */
+static void run_range(void *arg, int64_t begin, int64_t end)
+{
+	const job *j = arg;
+	_Alignas(64) char buffer[INPUTS][BLOCK * 8], sum[BLOCK * 8];
+	const void *x[INPUTS] = { buffer[0], buffer[1], buffer[2] };
+	int64_t row = j->rank ? j->shape[j->rank - 1] : 1;
+	bool long_rows = row >= BLOCK, all_dense = true, all_unit = true;
+
+	for (int i = 0; i < j->inputs; i++) {
+		const operand *o = &j->in[i];
+
+		all_dense = all_dense && o->layout == DENSE;
+		all_unit = all_unit && (o->layout == DENSE || (j->rank && o->stride[j->rank - 1] == (int64_t)o->size));
+		if (o->layout == FLAT) pack(j, o, (place){ { 0 } }, end - begin < BLOCK ? end - begin : BLOCK, buffer[i]);
+	}
+	while (begin < end) {
+		place p = place_of(j, begin);
+		int64_t n = end - begin;
+
+		if (!all_dense && long_rows && n > row - p.at[j->rank - 1]) n = row - p.at[j->rank - 1];
+		if (!(all_dense || (long_rows && all_unit)) || j->add) n = n < BLOCK ? n : BLOCK;
+		for (int i = 0; i < j->inputs; i++) {
+			const operand *o = &j->in[i];
+
+			if (o->layout == FLAT) continue;
+			if (o->layout == DENSE) {
+				x[i] = o->data + begin * (int64_t)o->size;
+			} else if (long_rows && o->stride[j->rank - 1] == (int64_t)o->size) {
+				x[i] = o->data + offset_of(j, &p, o->stride);
+			} else {
+				x[i] = buffer[i];
+				pack(j, o, p, n, buffer[i]);
+			}
+		}
+		if (j->add) {
+			char *y = j->y + begin * (int64_t)j->ysize;
+
+			run_kernel(j, sum, x, n);
+			j->add(y, (const void *const[]){ y, sum }, n, NULL);
+		} else {
+			run_kernel(j, j->y + begin * (int64_t)j->ysize, x, n);
+		}
+		begin += n;
+	}
+}
+
+static void copy_range(void *arg, int64_t begin, int64_t end)
+{
+	const job *j = arg;
+	const operand *o = &j->in[0];
+	int last = j->rank - 1;
+	place p = place_of(j, begin);
+
+	if (j->rank == 0) memcpy(j->y, o->data, o->size);
+	while (j->rank > 0 && begin < end) {
+		int64_t left = j->shape[last] - p.at[last], run = left < end - begin ? left : end - begin;
+
+		copy_run(j->y + offset_of(j, &p, j->ystride), j->ystride[last], o->data + offset_of(j, &p, o->stride), o->stride[last], run,
+			 o->size);
+		begin += run;
+		next_row(j, &p);
+	}
+}
+
+/* Roughly the operations per element. */
+static double cost_of(weir_map id)
+{
+	switch (id) {
+	case WEIR_MAP_pow: case WEIR_MAP_pow_vjp: return 40.0;
+	case WEIR_MAP_exp: case WEIR_MAP_log: case WEIR_MAP_tanh: case WEIR_MAP_sigmoid: case WEIR_MAP_erf: return 16.0;
+	case WEIR_MAP_tanh_vjp: case WEIR_MAP_sigmoid_vjp: case WEIR_MAP_erf_vjp: return 16.0;
+	default: return 1.0;
+	}
+}
+
+static void run(job *j, weir_task_fn *fn, double cost, int threads)
+{
+	if (j->count <= 0) return;
+	weir__parallel(weir__threads_for(threads, cost * (double)j->count), j->count, GRAIN, fn, j);
+}
+
+void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode, const weir_strided *x, const double *p,
+	       int threads)
+{
+	const weir_kernels *kernels = weir__kernels();
+	const weir_map_info *info = &weir__map_info[id];
+	job j = { .map = kernels->map[id][t], .p = p, .y = y, .ysize = info->output == 'B' ? 1 : size_of[t] };
+
+	assert(t == WEIR_F32 || t == WEIR_F64);
+	assert(mode != WEIR_DST_ADD || info->output == 'T');
+	if (mode == WEIR_DST_SKIP) return;
+	if (mode == WEIR_DST_ADD) j.add = kernels->map[WEIR_MAP_add][t];
+	set_shape(&j, rank, shape);
+	for (; info->inputs[j.inputs]; j.inputs++) set_input(&j, j.inputs, &x[j.inputs], info->inputs[j.inputs] == 'B' ? 1 : size_of[t]);
+	set_dense_y(&j);
+	merge_axes(&j);
+	run(&j, run_range, cost_of(id), threads);
+}
+
+void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x, int threads)
+{
+	job j = { .cast = weir__kernels()->cast[from][to], .y = y, .ysize = size_of[to], .inputs = 1 };
+
+	set_shape(&j, rank, shape);
+	set_input(&j, 0, x, size_of[from]);
+	set_dense_y(&j);
+	merge_axes(&j);
+	run(&j, run_range, 1.0, threads);
+}
+
+void weir__copy(weir_dtype t, int rank, const int64_t *shape, void *y, const int64_t *ystride, const weir_strided *x, int threads)
+{
+	job j = { .y = y, .ysize = size_of[t], .inputs = 1 };
+
+	set_shape(&j, rank, shape);
+	set_input(&j, 0, x, size_of[t]);
+	for (int d = 0; d < rank; d++) j.ystride[d] = ystride[d] * (int64_t)j.ysize;
+	merge_axes(&j);
+	run(&j, copy_range, 1.0, threads);
+}
