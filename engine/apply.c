@@ -1,0 +1,169 @@
+/* apply.c: the door through which every operation goes. Checks, shape rule, header, forward, recording, hooks. */
+#include <string.h>
+
+#include "engine/hook.h"
+#include "engine/op.h"
+#include "engine/tape.h"
+
+const char *weir__who(weir_ctx *w, const weir_op *op)
+{
+	if (w->outer) return w->outer;
+	snprintf(w->who, sizeof w->who, "weir_%s", op->name);
+	return w->who;
+}
+
+/* The context of the first operand that has one. */
+static weir_ctx *context_of(weir_tensor *const *in, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (in[i]) return weir__ctx_of(in[i]);
+	}
+	return weir__nowhere();
+}
+
+static bool check_operands(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n)
+{
+	if (op->arity >= 0 && n != op->arity) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: %d operands; it takes %d", weir__who(w, op), n, op->arity);
+		return false;
+	}
+	for (int i = 0; i < n; i++) {
+		weir_text_buf text;
+		weir_ctx *other = weir__ctx_of(in[i]);
+
+		if (!in[i]) {
+			weir_fail(w, WEIR_ERR_ARGUMENT, "%s: operand %d is NULL", weir__who(w, op), i);
+			return false;
+		}
+		if (other != w) {
+			weir_fail(w, WEIR_ERR_CONTEXT, "%s: operand %d, %s, belongs to another context; weir_share() lends a kept tensor to one",
+				  weir__who(w, op), i, weir__describe(in[i], &text));
+			return false;
+		}
+		if (!weir__usable(in[i], weir__who(w, op))) return false;
+	}
+	return true;
+}
+
+/* The header of a result: operands, versions and attributes behind each other in the arena. */
+static bool connect(weir_tensor *y, const weir_op *op, weir_tensor *const *in, int n, const void *attr)
+{
+	weir_ctx *w = y->ctx;
+	size_t pointers = (size_t)n * sizeof *in, versions = ((size_t)n * sizeof(uint32_t) + 15) & ~(size_t)15;
+	char *p = n || op->attr_size ? weir__arena_take(&w->arena[w->arena_now], versions + op->attr_size + pointers) : NULL;
+
+	if (n || op->attr_size) {
+		if (!p) return false;
+		y->in_version = (uint32_t *)(void *)p;
+		if (op->attr_size) y->attr = memcpy(p + versions, attr, op->attr_size);
+		y->in = (weir_tensor **)(void *)(p + versions + (op->attr_size + 7) / 8 * 8);
+	}
+	y->nin = n;
+	for (int i = 0; i < n; i++) {
+		y->in[i] = in[i];
+		y->in_version[i] = in[i]->store->version;
+		if (in[i]->order > y->order) y->order = in[i]->order;
+	}
+	if (w->order > y->order) y->order = (uint8_t)w->order;
+	return true;
+}
+
+static void record(weir_tensor *y, const weir_op *op)
+{
+	y->flags |= WEIR_T_RECORDED;
+	if (op->keeps & WEIR_KEEP_OUT) y->flags |= WEIR_T_NEEDED;
+	for (int i = 0; i < y->nin; i++) {
+		if (weir__keeps_in(op, i)) y->in[i]->flags |= WEIR_T_NEEDED;
+	}
+}
+
+static weir_tensor *result(weir_shaping *s)
+{
+	weir_text_buf text;
+
+	if (s->rank < 0 || s->rank > WEIR_MAX_RANK)
+		return weir_fail(s->ctx, WEIR_ERR_LIMIT, "%s: the result has %d axes; a tensor has 0 to %d", weir__who(s->ctx, s->op), s->rank, WEIR_MAX_RANK);
+	if (weir__numel(s->rank, s->shape) < 0)
+		return weir_fail(s->ctx, WEIR_ERR_SHAPE, "%s: the result's shape %s does not fit in memory", weir__who(s->ctx, s->op),
+				 weir__shape_text(s->rank, s->shape, &text));
+	if (s->view) return weir__tensor_view(s->in[0], s->op, s->rank, s->shape, s->stride, s->offset);
+	return weir__tensor_new(s->ctx, s->op, (int)s->dtype, s->rank, s->shape);
+}
+
+static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr)
+{
+	weir_shaping s = { .ctx = w, .op = op, .in = in, .n = n, .attr = attr };
+	bool flags = w->forward_hooks && weir__hooks_want_flags(w);
+	weir_tensor *y;
+
+	if (!op->shape(&s)) {
+		if (weir_ok(w)) weir_fail(w, WEIR_ERR_SHAPE, "%s: the shape rule refused its operands", weir__who(w, op));
+		return w->bad;
+	}
+	y = result(&s);
+	if (weir_is_bad(y) || !connect(y, op, in, n, attr)) return w->bad;
+	y->here = w->here;
+	y->scope = weir__scope_now(w, &y->call);
+	y->origin = w->rule_of;
+	if (flags && weir__fp_flags()) weir__fp_clear();
+	if (!s.view && op->forward) op->forward(y);
+	if (!weir_ok(w)) return w->bad;
+	if (weir_is_recording(w)) record(y, op);
+	if (w->forward_hooks) weir__hooks_forward(y, flags ? weir__fp_flags() : 0);
+	return weir_ok(w) ? y : w->bad;
+}
+
+weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, const void *attr)
+{
+	enum { FEW = 8 };
+	weir_ctx *w = context_of(in, n);
+	weir_tensor *few[FEW], **operands = few, *y = w->bad;
+	size_t bytes = (size_t)n * sizeof *in;
+
+	if (!weir_ok(w)) return w->bad;
+	if (!check_operands(w, op, in, n)) return w->bad;
+	if (n > FEW && !(operands = weir__pool_take(w, &bytes))) return w->bad;
+	weir__enter(w);
+	for (int i = 0; i < n; i++) operands[i] = weir__operand(w, in[i]);
+	if (weir_ok(w)) y = apply(w, op, operands, n, attr);
+	weir__leave(w);
+	if (operands != few) weir__pool_give(w, operands, bytes);
+	return y;
+}
+
+void *weir_out(weir_tensor *y)
+{
+	return weir__at(y);
+}
+
+/* ---- copying ---- */
+
+static bool copy_shape(weir_shaping *s)
+{
+	return weir__copy_shape(s, s->in[0]);
+}
+
+static void copy_forward(weir_tensor *y)
+{
+	const weir_tensor *x = y->in[0];
+	weir_strided from = { weir__at(x), x->stride };
+
+	weir__copy((weir_dtype)y->dtype, y->rank, y->shape, weir__at(y), y->stride, &from, y->ctx->threads);
+}
+
+static void copy_vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])
+{
+	(void)y, (void)need;
+	gx[0] = gy;
+}
+
+/* contiguous: y = x, in row-major memory of its own. The gradient passes through. */
+static const weir_op contiguous_op = {
+	.name = "contiguous", .arity = 1, .flags = WEIR_OP_ELEMENTWISE, .shape = copy_shape, .forward = copy_forward, .vjp = copy_vjp,
+};
+
+weir_tensor *weir_contiguous(weir_tensor *t)
+{
+	if (weir__usable(t, "weir_contiguous") && t->contiguous) return t;
+	return weir_op_apply(&contiguous_op, &t, 1, NULL);
+}

@@ -1,0 +1,437 @@
+/* backward.c: reverse accumulation over the tape.
+ *
+ * The tape is the order: one loop from the last seed's index down, no recursion and no counters. Before it, one pass upward marks
+ * the nodes that lead from what is asked for (parameters, or xs) to the seeds; only these get a gradient. A node's gradient is final
+ * when the loop reaches it: its hooks run there, then its rule hands gradients to its operands, then its buffer goes back to the pool.
+ *
+ * Two ways through a rule. Fused: one pass over memory straight into the operands' gradient buffers. As tensor operations: when
+ * the pass itself is recorded (create_graph), or where an operation has no fused twin. A gradient tensor in g[] is a header of its own, so that
+ * its storage tells by its count whether it may be added to in place. */
+#include "engine/backward.h"
+
+#include <string.h>
+
+#include "engine/hook.h"
+#include "engine/op.h"
+#include "engine/tape.h"
+
+typedef struct pass {
+	weir_ctx *w;
+	const weir_request *r;
+	int64_t n;              /* nodes 0 .. n - 1 take part */
+	weir_tensor **g;        /* gradient so far, or NULL */
+	uint8_t *need;
+	size_t g_bytes, need_bytes;
+	struct staged {         /* gradients for accumulators: handed over only when the pass is through */
+		weir_kept *k;
+		weir_tensor *grad;
+	} *staged;
+	int64_t n_staged, staged_capacity;
+	int order;
+} pass;
+
+/* ---- which nodes take part ---- */
+
+enum { NEED_PATH = 1, NEED_TARGET = 2 };
+
+static bool wanted_leaf(const weir_tensor *t)
+{
+	return t->kept && t->kept->param && !t->kept->frozen && t->op == &weir__op_param;
+}
+
+static void mark_needed(pass *p)
+{
+	const weir_request *r = p->r;
+
+	memset(p->need, 0, (size_t)p->n);
+	for (int i = 0; i < r->nx; i++) {
+		const weir_tensor *x = weir__node_of(r->xs[i]);
+
+		if (x && x->index >= 0 && x->index < p->n) p->need[x->index] = NEED_PATH | NEED_TARGET;
+	}
+	for (int64_t i = 0; i < p->n; i++) {
+		const weir_tensor *t = p->w->tape[i];
+
+		if (!t || !(t->flags & WEIR_T_RECORDED) || !weir__is_float(t->dtype)) continue;
+		if ((!r->nx && wanted_leaf(t)) || (t->flags & WEIR_T_RETAIN)) p->need[i] |= NEED_PATH | NEED_TARGET;
+		if (t->op->flags & WEIR_OP_STOP) continue;
+		for (int j = 0; j < t->nin && !(p->need[i] & NEED_PATH); j++) {
+			if (t->in[j]->index >= 0 && p->need[t->in[j]->index] && (t->in[j]->flags & WEIR_T_RECORDED)) p->need[i] |= NEED_PATH;
+		}
+	}
+}
+
+static bool on_path(const pass *p, const weir_tensor *x)
+{
+	return x->index >= 0 && x->index < p->n && p->need[x->index] && weir__is_float(x->dtype);
+}
+
+/* ---- adding up ---- */
+
+/* May its memory be written in place? */
+static bool exclusive(const weir_tensor *t)
+{
+	return t->store->refs == 1 && t->contiguous && !t->kept && !t->store->shared;
+}
+
+static void drop(pass *p, weir_tensor *g)
+{
+	if (p->r->graph || !g || weir_is_bad(g)) return;
+	weir__release_value(g);
+}
+
+/* Another header on the same memory. */
+static weir_tensor *alias(weir_tensor *t)
+{
+	return weir__tensor_view(t, &weir__op_input, t->rank, t->shape, t->stride, 0);
+}
+
+static void add_into(weir_tensor *dst, const weir_tensor *x)
+{
+	weir_grad_dst d = { WEIR_DST_ADD, weir__at(dst) };
+
+	weir__run_map_dst(WEIR_MAP_copy, dst, d, &x, 1, NULL);
+}
+
+/* g[index] += more. more is this pass's own. */
+static bool accumulate(pass *p, int64_t index, weir_tensor *more)
+{
+	weir_tensor *old = p->g[index], *sum;
+
+	if (!old) {
+		p->g[index] = more;
+		return true;
+	}
+	if (p->r->graph) {
+		p->g[index] = weir__add(old, more);
+		return weir_ok(p->w);
+	}
+	if (exclusive(old)) {
+		add_into(old, more);
+	} else {
+		sum = weir__tensor_new(p->w, &weir__op_input, old->dtype, old->rank, old->shape);
+		if (weir_is_bad(sum)) return false;
+		weir__run_map(WEIR_MAP_add, sum, (const weir_tensor *const[]){ old, more }, 2, NULL);
+		drop(p, old);
+		p->g[index] = sum;
+	}
+	drop(p, more);
+	return true;
+}
+
+static bool same_shape(const weir_tensor *a, const weir_tensor *b)
+{
+	return a->dtype == b->dtype && a->rank == b->rank && !memcmp(a->shape, b->shape, a->rank * sizeof *a->shape);
+}
+
+/* ---- one node ---- */
+
+/* A value that the rule reads must be there, and be what it was. */
+static bool check_value(const weir_tensor *y, const weir_tensor *v, uint32_t version, const char *who)
+{
+	weir_text_buf text;
+
+	if (v->store && v->store->version == version) return true;
+	if (v->store)
+		weir_fail(y->ctx, WEIR_ERR_VERSION, "%s: %s was changed by %s after the forward pass, but the gradient of %s at %s needs the old value; run forward again, or backward before the change",
+			  who, weir__describe(v, &text), v->store->writer ? v->store->writer : "a write", y->op->name, y->here ? y->here : "an unknown line");
+	else
+		weir_fail(y->ctx, WEIR_ERR_STALE, "%s: the value of %s was released, but the gradient of %s needs it; a second backward on one tape needs weir_options.free_values off",
+			  who, weir__describe(v, &text), y->op->name);
+	return false;
+}
+
+static bool check_kept_values(const weir_tensor *y, const char *who)
+{
+	if ((y->op->keeps & WEIR_KEEP_OUT) && !check_value(y, y, y->version, who)) return false;
+	for (int i = 0; i < y->nin; i++) {
+		if (weir__keeps_in(y->op, i) && !check_value(y, y->in[i], y->in_version[i], who)) return false;
+	}
+	return true;
+}
+
+/* Where the fused rule puts the gradient of operand x. */
+static bool fused_destination(pass *p, weir_tensor *x, weir_grad_dst *dst)
+{
+	weir_tensor **slot = &p->g[x->index], *old = *slot, *mine;
+
+	if (old && exclusive(old)) {
+		*dst = (weir_grad_dst){ WEIR_DST_ADD, weir__at(old) };
+		return true;
+	}
+	mine = weir__tensor_new(p->w, &weir__op_input, x->dtype, x->rank, x->shape);
+	if (weir_is_bad(mine)) return false;
+	*dst = (weir_grad_dst){ WEIR_DST_WRITE, weir__at(mine) };
+	if (old) {
+		weir__run_map(WEIR_MAP_copy, mine, (const weir_tensor *const[]){ old }, 1, NULL);
+		dst->mode = WEIR_DST_ADD;
+		drop(p, old);
+	}
+	*slot = mine;
+	return true;
+}
+
+enum { FEW = 8 };
+
+static bool run_fused(pass *p, weir_tensor *y, const weir_tensor *gy)
+{
+	weir_grad_dst few[FEW] = { { WEIR_DST_SKIP, NULL } };
+
+	for (int i = 0; i < y->nin; i++) {
+		if (on_path(p, y->in[i]) && !fused_destination(p, y->in[i], &few[i])) return false;
+	}
+	y->op->vjp_fused(y, gy, few);
+	return weir_ok(p->w);
+}
+
+/* Hands the results of a rule on. gx[i] may be gy, an operand, or one tensor for several operands: each gets a header of its own. */
+static bool hand_on(pass *p, weir_tensor *y, weir_tensor **gx, int64_t start)
+{
+	weir_text_buf a, b;
+
+	for (int i = 0; i < y->nin; i++) {
+		bool fresh = gx[i] && gx[i]->index >= start;
+
+		if (!gx[i] || !on_path(p, y->in[i])) {
+			gx[i] = NULL;
+			continue;
+		}
+		if (!same_shape(gx[i], y->in[i])) {
+			weir_fail(p->w, WEIR_ERR_GRADIENT, "%s: the rule of %s gave a gradient %s for operand %d, which is %s", p->r->who, y->op->name,
+				  weir__describe(gx[i], &a), i, weir__describe(y->in[i], &b));
+			return false;
+		}
+		for (int j = 0; j < i && fresh; j++) fresh = gx[j] != gx[i];
+		if (!p->r->graph && !fresh) gx[i] = alias(gx[i]);
+	}
+	if (!p->r->graph) weir__sweep(p->w, start, gx, y->nin);
+	for (int i = 0; i < y->nin; i++) {
+		if (gx[i] && !accumulate(p, y->in[i]->index, gx[i])) return false;
+	}
+	return true;
+}
+
+static bool run_rule(pass *p, weir_tensor *y, weir_tensor *gy)
+{
+	weir_ctx *w = p->w;
+	weir_tensor *few[FEW] = { NULL }, **gx = few;
+	size_t bytes = (size_t)y->nin * sizeof *gx;
+	int64_t start = w->length;
+	unsigned need = 0;
+	bool ok;
+
+	if (y->nin > FEW) {
+		if (!(gx = weir__pool_take(w, &bytes))) return false;
+		memset(gx, 0, bytes);
+	}
+	for (int i = 0; i < y->nin; i++) {
+		if (on_path(p, y->in[i])) need |= i < 32 ? 1u << i : 1u << 31;
+	}
+	if (!p->r->graph) w->no_grad++;
+	y->op->vjp(y, gy, need, gx);
+	if (!p->r->graph) w->no_grad--;
+	ok = weir_ok(w) && hand_on(p, y, gx, start);
+	if (gx != few) weir__pool_give(w, gx, bytes);
+	return ok;
+}
+
+/* Takes over the node's name, line and scope, so that what the rule makes can be traced back. */
+static bool differentiate(pass *p, weir_tensor *y, weir_tensor *gy)
+{
+	weir_ctx *w = p->w;
+	const char *here = w->here, *outer = w->outer;
+	int order = w->order;
+	int32_t rule_of = w->rule_of;
+	bool ok;
+
+	if (!y->nin || (y->op->flags & WEIR_OP_STOP)) return true;
+	if (!y->op->vjp && !y->op->vjp_fused) {
+		weir_fail(w, WEIR_ERR_GRADIENT, "%s: %s (%s) has no gradient", p->r->who, y->op->name, weir_node(y).name);
+		return false;
+	}
+	if (!check_kept_values(y, p->r->who)) return false;
+	if (!p->r->graph && y->op->vjp_fused && y->nin <= FEW) return run_fused(p, y, gy);
+	if (!y->op->vjp) {
+		weir_fail(w, WEIR_ERR_GRADIENT, "%s: %s has a fused rule only, so it can't be differentiated twice", p->r->who, y->op->name);
+		return false;
+	}
+	w->here = y->here;
+	w->outer = NULL;
+	w->order = y->order + 1;
+	w->rule_of = y->index;
+	if (p->r->graph) weir__scope_set(w, y->scope, y->call);
+	ok = run_rule(p, y, gy);
+	if (p->r->graph && w->scopes.depth) w->scopes.depth--;
+	w->here = here;
+	w->outer = outer;
+	w->order = order;
+	w->rule_of = rule_of;
+	return ok;
+}
+
+/* ---- what becomes of a final gradient ---- */
+
+static bool stage(pass *p, weir_kept *k, weir_tensor *grad)
+{
+	if (p->n_staged == p->staged_capacity) {
+		int64_t more = p->staged_capacity ? 2 * p->staged_capacity : 64;
+		size_t bytes = (size_t)more * sizeof *p->staged;
+		struct staged *bigger = weir__pool_take(p->w, &bytes);
+
+		if (!bigger) return false;
+		if (p->n_staged) memcpy(bigger, p->staged, (size_t)p->n_staged * sizeof *bigger);
+		if (p->staged) weir__pool_give(p->w, p->staged, (size_t)p->staged_capacity * sizeof *p->staged);
+		p->staged = bigger;
+		p->staged_capacity = more;
+	}
+	p->staged[p->n_staged++] = (struct staged){ k, grad };
+	return true;
+}
+
+/* The accumulator: a fresh one takes the memory over, an old one is added to. Cannot fail once room() was called. */
+static void commit(pass *p)
+{
+	for (int64_t i = 0; i < p->n_staged; i++) {
+		weir_kept *k = p->staged[i].k;
+		weir_tensor *grad = p->staged[i].grad;
+
+		if (k->has_grad) {
+			add_into(k->grad, grad);
+			k->grad->store->version++;
+		} else {
+			weir__release_value(k->grad);
+			k->grad->store = grad->store;
+			k->grad->offset = grad->offset;
+			k->grad->flags &= (uint16_t)~WEIR_T_RELEASED;
+			k->grad->store->refs++;
+			k->has_grad = true;
+		}
+	}
+}
+
+/* Before anything is committed: a header for every accumulator, and memory of its own for every staged gradient. */
+static bool room(pass *p)
+{
+	for (int64_t i = 0; i < p->n_staged; i++) {
+		weir_kept *k = p->staged[i].k;
+		weir_tensor *g = p->staged[i].grad, *copy;
+
+		if (!k->grad) {
+			k->grad = weir__kept_new(p->w, k->t->dtype, k->t->rank, k->t->shape);
+			if (weir_is_bad(k->grad)) {
+				k->grad = NULL;
+				return false;
+			}
+		}
+		if (exclusive(g) && !g->offset) continue;
+		copy = weir__tensor_new(p->w, &weir__op_input, g->dtype, g->rank, g->shape);
+		if (weir_is_bad(copy)) return false;
+		weir__run_map(WEIR_MAP_copy, copy, (const weir_tensor *const[]){ g }, 1, NULL);
+		p->staged[i].grad = copy;
+	}
+	return true;
+}
+
+/* Hooks, contiguity, and whoever asked for this very gradient. Returns the gradient to go on with. */
+static weir_tensor *finish(pass *p, weir_tensor *t, weir_tensor *g)
+{
+	weir_tensor *after;
+
+	if (!p->r->graph && !g->contiguous) {
+		weir_tensor *c = weir__tensor_new(p->w, &weir__op_input, g->dtype, g->rank, g->shape);
+
+		if (weir_is_bad(c)) return c;
+		weir__run_map(WEIR_MAP_copy, c, (const weir_tensor *const[]){ g }, 1, NULL);
+		drop(p, g);
+		g = c;
+	}
+	after = p->r->no_hooks ? g : weir__hooks_backward(t, g, p->order, p->r->graph);
+	if (after != g && !weir_is_bad(after) && !p->r->graph) {
+		after = after->contiguous ? alias(after) : weir_contiguous(after);
+		drop(p, g);
+	}
+	return after;
+}
+
+static bool deliver(pass *p, weir_tensor *t, weir_tensor *g, bool *keep)
+{
+	const weir_request *r = p->r;
+
+	for (int i = 0; i < r->nx; i++) {
+		if (weir__node_of(r->xs[i]) != t) continue;
+		r->gxs[i] = g;
+		*keep = true;
+	}
+	if (t->flags & WEIR_T_RETAIN) {
+		for (int64_t i = 0; i < p->w->retained; i++) {
+			if (p->w->retained_list[i].t == t) p->w->retained_list[i].grad = g;
+		}
+		*keep = true;
+	}
+	if (!r->nx && wanted_leaf(t)) {
+		*keep = true;
+		return stage(p, t->kept, g);
+	}
+	return true;
+}
+
+static bool loop(pass *p)
+{
+	weir_ctx *w = p->w;
+
+	for (int64_t i = p->n; i-- > 0;) {
+		weir_tensor *t = w->tape[i], *g = p->g[i];
+		bool keep = false;
+
+		if (!g) continue;
+		g = finish(p, t, g);
+		if (weir_is_bad(g) || !deliver(p, t, g, &keep) || !differentiate(p, t, g)) return false;
+		if (!keep) drop(p, g);
+		if (w->options.free_values && !p->r->graph && t->nin && i != p->n - 1 && !(t->flags & WEIR_T_RETAIN) && !t->kept) weir__release_value(t);
+	}
+	return true;
+}
+
+static bool seed(pass *p)
+{
+	for (int i = 0; i < p->r->ny; i++) {
+		weir_tensor *y = weir__node_of(p->r->ys[i]), *gy = p->r->gys[i];
+
+		if (!y || !on_path(p, y)) continue;
+		if (!p->r->graph) gy = alias(gy);
+		if (weir_is_bad(gy) || !accumulate(p, y->index, gy)) return false;
+	}
+	return true;
+}
+
+bool weir__backward(weir_ctx *w, const weir_request *r)
+{
+	pass p = { .w = w, .r = r };
+	bool ok = false;
+
+	for (int i = 0; i < r->nx; i++) r->gxs[i] = NULL;
+	for (int i = 0; i < r->ny; i++) {
+		const weir_tensor *y = weir__node_of(r->ys[i]);
+
+		if (y && y->index >= p.n) p.n = y->index + 1;
+		if (y && y->order + 1 > p.order) p.order = y->order + 1;
+	}
+	if (!p.n) return weir_ok(w);
+	p.g_bytes = (size_t)p.n * sizeof *p.g;
+	p.need_bytes = (size_t)p.n;
+	if (!(p.g = weir__pool_take(w, &p.g_bytes))) return false;
+	if ((p.need = weir__pool_take(w, &p.need_bytes))) {
+		memset(p.g, 0, (size_t)p.n * sizeof *p.g);
+		weir__enter(w);
+		if (!r->graph) w->no_grad++;
+		mark_needed(&p);
+		ok = seed(&p) && loop(&p) && room(&p);
+		if (ok) commit(&p);
+		if (!r->graph) w->no_grad--;
+		weir__leave(w);
+	}
+	if (p.staged) weir__pool_give(w, p.staged, (size_t)p.staged_capacity * sizeof *p.staged);
+	weir__pool_give(w, p.need, p.need_bytes);
+	weir__pool_give(w, p.g, p.g_bytes);
+	return ok;
+}

@@ -1,0 +1,321 @@
+/* grad.c: the public ways to differentiate, and the accumulators of parameters. */
+#include <string.h>
+
+#include "engine/backward.h"
+#include "engine/hook.h"
+#include "engine/op.h"
+#include "engine/tape.h"
+
+static bool same_shape(const weir_tensor *a, const weir_tensor *b)
+{
+	return a->dtype == b->dtype && a->rank == b->rank && !memcmp(a->shape, b->shape, a->rank * sizeof *a->shape);
+}
+
+/* y can be differentiated: recorded, and of a floating type. */
+static bool differentiable(weir_tensor *y, const char *who)
+{
+	weir_text_buf text;
+	const weir_tensor *node;
+
+	if (!weir__alive(y, who)) return false;
+	node = weir__node_of(y);
+	if (!weir__is_float(y->dtype)) {
+		weir_fail(y->ctx, WEIR_ERR_DTYPE, "%s: %s can't be differentiated; only f32 and f64 can", who, weir__describe(y, &text));
+	} else if (!node || !(node->flags & WEIR_T_RECORDED)) {
+		weir_fail(y->ctx, WEIR_ERR_GRADIENT, "%s: %s was made without recording (inside weir_no_grad_begin(), or a hook), so it has no gradient", who,
+			  weir__describe(y, &text));
+	} else {
+		return true;
+	}
+	return false;
+}
+
+static bool one_element(const weir_tensor *y, const char *who, const char *instead)
+{
+	weir_text_buf text;
+
+	if (y->numel == 1) return true;
+	weir_fail(y->ctx, WEIR_ERR_SHAPE, "%s: %s has %lld elements; the gradient is that of one number: %s", who, weir__describe(y, &text),
+		  (long long)y->numel, instead);
+	return false;
+}
+
+/* Ones of y's type and shape, unrecorded. */
+static weir_tensor *ones_like(const weir_tensor *y)
+{
+	weir_ctx *w = y->ctx;
+	weir_tensor *one;
+
+	w->no_grad++;
+	one = weir_full(w, (weir_dtype)y->dtype, y->rank, y->shape, 1);
+	w->no_grad--;
+	return one;
+}
+
+/* Rewinds what a pass left behind, but for retained gradients. */
+static void clean_up(weir_ctx *w, weir_place place)
+{
+	weir_status status = w->status;
+	weir_tensor **keep;
+	size_t bytes = (size_t)w->retained * sizeof *keep;
+
+	w->status = WEIR_OK; /* rewind even after an error, which stays */
+	if (!w->retained) {
+		weir_rewind(w, place, NULL, 0);
+	} else if ((keep = weir__pool_take(w, &bytes))) {
+		for (int64_t i = 0; i < w->retained; i++) {
+			weir_tensor *g = w->retained_list[i].grad;
+
+			keep[i] = g && g->index >= place.index ? g : NULL;
+		}
+		weir_rewind(w, place, keep, (int)w->retained);
+		for (int64_t i = 0; i < w->retained; i++) {
+			if (keep[i]) w->retained_list[i].grad = keep[i];
+		}
+		weir__pool_give(w, keep, bytes);
+	}
+	if (status) w->status = status;
+}
+
+void weir_backward(weir_tensor *loss)
+{
+	weir_ctx *w = weir__ctx_of(loss);
+	weir_place place;
+	weir_tensor *one;
+	weir_request r = { .ys = &loss, .ny = 1, .gys = &one, .who = "weir_backward" };
+
+	if (weir__in_hook(w, "weir_backward") || !differentiable(loss, "weir_backward") || !one_element(loss, "weir_backward", "sum or mean it first"))
+		return;
+	place = weir_mark(w);
+	one = ones_like(loss);
+	if (!weir_is_bad(one)) weir__backward(w, &r);
+	clean_up(w, place);
+}
+
+/* The checks on xs, and what is said of a gradient that does not exist. */
+static bool check_xs(weir_ctx *w, weir_tensor *const *xs, int n, const char *who)
+{
+	weir_text_buf text;
+
+	for (int i = 0; i < n; i++) {
+		if (!xs[i]) {
+			weir_fail(w, WEIR_ERR_ARGUMENT, "%s: xs[%d] is NULL", who, i);
+			return false;
+		}
+		if (weir__ctx_of(xs[i]) != w) {
+			weir_fail(w, WEIR_ERR_CONTEXT, "%s: xs[%d] belongs to another context", who, i);
+			return false;
+		}
+		if (!weir__alive(xs[i], who)) return false;
+		if (!weir__is_float(xs[i]->dtype)) {
+			weir_fail(w, WEIR_ERR_DTYPE, "%s: xs[%d] is %s; only f32 and f64 have gradients", who, i, weir__describe(xs[i], &text));
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool check_used(weir_ctx *w, weir_tensor *const *xs, int n, weir_tensor *const *gxs, unsigned flags, const char *who)
+{
+	weir_text_buf text;
+
+	for (int i = 0; i < n && !(flags & WEIR_ALLOW_UNUSED); i++) {
+		if (gxs[i]) continue;
+		weir_fail(w, WEIR_ERR_GRADIENT, "%s: the result does not depend on xs[%d], %s; WEIR_ALLOW_UNUSED gives NULL instead of this error", who, i,
+			  weir__describe(xs[i], &text));
+		return false;
+	}
+	return true;
+}
+
+static void all_bad(weir_ctx *w, weir_tensor **gxs, int n)
+{
+	for (int i = 0; i < n; i++) gxs[i] = w->bad;
+}
+
+/* One vjp; unrecorded, its scratch is rewound and the results are moved down. */
+static bool vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs, unsigned flags, const char *who)
+{
+	weir_ctx *w = weir__ctx_of(y);
+	weir_place place;
+	weir_text_buf a, b;
+	weir_request r = { .ys = &y, .gys = &gy, .ny = 1, .xs = xs, .nx = n, .gxs = gxs, .graph = flags & WEIR_CREATE_GRAPH,
+			   .no_hooks = flags & WEIR_NO_HOOKS, .who = who };
+
+	if (!weir_ok(w) || !differentiable(y, who) || !check_xs(w, xs, n, who)) {
+		all_bad(w, gxs, n);
+		return false;
+	}
+	if (n <= 0) return true;
+	place = weir_mark(w);
+	if (!gy) {
+		if (one_element(y, who, "weir_vjp() takes a cotangent for more")) gy = ones_like(y);
+	} else if (weir__usable(gy, who) && !same_shape(gy, y)) {
+		weir_fail(w, WEIR_ERR_SHAPE, "%s: gy is %s, but y is %s; they must be alike", who, weir__describe(gy, &a), weir__describe(y, &b));
+	}
+	if (!weir_ok(w) || !weir__backward(w, &r) || !check_used(w, xs, n, gxs, flags, who)) {
+		all_bad(w, gxs, n);
+		return false;
+	}
+	if (!r.graph) weir_rewind(w, place, gxs, n);
+	else weir__sweep(w, place.index, gxs, n);
+	return weir_ok(w);
+}
+
+bool weir_grad(weir_tensor *y, weir_tensor *const *xs, int n, weir_tensor **gxs, unsigned flags)
+{
+	return vjp(y, NULL, xs, n, gxs, flags, "weir_grad");
+}
+
+bool weir_vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs, unsigned flags)
+{
+	weir_ctx *w = weir__ctx_of(y);
+
+	if (!gy) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_vjp: gy is NULL; weir_grad() differentiates a single number");
+		all_bad(w, gxs, n);
+		return false;
+	}
+	return vjp(y, gy, xs, n, gxs, flags, "weir_vjp");
+}
+
+/* A rule is linear in its cotangent u, so d(vjp)/du, applied to v, is the Jacobian times v whatever the value of u. */
+weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const *vxs, int n, unsigned flags)
+{
+	weir_ctx *w = weir__ctx_of(y);
+	weir_tensor *u, *jv = NULL, **g;
+	weir_place place;
+	size_t bytes = 3 * (size_t)(n > 0 ? n : 1) * sizeof *g;
+	weir_text_buf a, b;
+	int used = 0;
+	weir_request second = { .xs = &u, .nx = 1, .gxs = &jv, .graph = flags & WEIR_CREATE_GRAPH,
+				.no_hooks = flags & WEIR_NO_HOOKS, .who = "weir_jvp" };
+
+	if (!weir_ok(w) || !differentiable(y, "weir_jvp") || !check_xs(w, xs, n, "weir_jvp")) return w->bad;
+	for (int i = 0; i < n; i++) {
+		if (!vxs[i] || !weir__usable(vxs[i], "weir_jvp") || !same_shape(vxs[i], xs[i]))
+			return weir_fail(w, WEIR_ERR_SHAPE, "weir_jvp: vxs[%d] is %s, but xs[%d] is %s; they must be alike", i,
+					 vxs[i] ? weir__describe(vxs[i], &a) : "NULL", i, weir__describe(xs[i], &b));
+	}
+	if (!(g = weir__pool_take(w, &bytes))) return w->bad;
+	place = weir_mark(w);
+	u = weir_zeros(w, (weir_dtype)y->dtype, y->rank, y->shape);
+	if (!weir_is_bad(u)) u->flags |= WEIR_T_RECORDED;
+	if (vjp(y, u, xs, n, g, WEIR_CREATE_GRAPH | WEIR_ALLOW_UNUSED | (flags & WEIR_NO_HOOKS), "weir_jvp")) {
+		for (int i = 0; i < n; i++) { /* seeds: each gradient, with the tangent */
+			if (!g[i]) continue;
+			g[n + used] = g[i];
+			g[2 * n + used++] = vxs[i];
+		}
+		second.ys = g + n;
+		second.gys = g + 2 * n;
+		second.ny = used;
+		weir__backward(w, &second);
+		if (weir_ok(w) && !jv) jv = weir_zeros(w, (weir_dtype)y->dtype, y->rank, y->shape);
+		if (weir_ok(w) && !second.graph) weir_rewind(w, place, &jv, 1);
+		else if (weir_ok(w)) weir__sweep(w, place.index, &jv, 1);
+	}
+	weir__pool_give(w, g, bytes);
+	return weir_ok(w) && jv ? jv : w->bad;
+}
+
+/* ---- accumulators ---- */
+
+bool weir_is_param(const weir_tensor *t)
+{
+	return t && t->kept && t->kept->param;
+}
+
+const weir_tensor *weir_grad_of(const weir_tensor *t)
+{
+	const weir_ctx *w;
+
+	if (!t || !weir__alive(t, "weir_grad_of")) return NULL;
+	w = t->ctx;
+	if (t->kept && t->kept->param) return t->kept->has_grad ? t->kept->grad : NULL;
+	for (int64_t i = 0; i < w->retained; i++) {
+		const weir_tensor *r = w->retained_list[i].t;
+
+		if (r == t || (t->kept && r->kept == t->kept)) return w->retained_list[i].grad;
+	}
+	return NULL;
+}
+
+static bool is_param(weir_tensor *t, const char *who)
+{
+	weir_text_buf text;
+
+	if (!weir__alive(t, who)) return false;
+	if (t->kept && t->kept->param) return true;
+	weir_fail(t->ctx, WEIR_ERR_ARGUMENT, "%s: %s is not a parameter", who, weir__describe(t, &text));
+	return false;
+}
+
+void weir_zero_grad(weir_tensor *param)
+{
+	if (!is_param(param, "weir_zero_grad") || !param->kept->has_grad) return;
+	param->kept->has_grad = false;
+	weir__release_value(param->kept->grad);
+}
+
+bool weir_set_grad(weir_tensor *param, const weir_tensor *grad)
+{
+	weir_kept *k;
+	weir_storage *s;
+	weir_text_buf a, b;
+
+	if (!is_param(param, "weir_set_grad") || !weir__usable(grad, "weir_set_grad")) return false;
+	k = param->kept;
+	if (!same_shape(k->t, grad)) {
+		weir_fail(param->ctx, WEIR_ERR_SHAPE, "weir_set_grad: the gradient is %s, the parameter %s; they must be alike", weir__describe(grad, &a),
+			  weir__describe(k->t, &b));
+		return false;
+	}
+	if (!k->grad && weir_is_bad(k->grad = weir__kept_new(k->t->ctx, grad->dtype, grad->rank, grad->shape))) {
+		k->grad = NULL;
+		return false;
+	}
+	if (!(s = weir__storage_new(k->t->ctx, (size_t)grad->numel * weir__size_of(grad->dtype)))) return false;
+	weir__copy((weir_dtype)grad->dtype, grad->rank, grad->shape, s->data, k->grad->stride, &(weir_strided){ weir__at(grad), grad->stride },
+		   k->t->ctx->threads);
+	weir__release_value(k->grad);
+	k->grad->store = s;
+	k->grad->flags &= (uint16_t)~WEIR_T_RELEASED;
+	k->has_grad = true;
+	return true;
+}
+
+void weir_freeze(weir_tensor *param, bool frozen)
+{
+	if (is_param(param, "weir_freeze")) param->kept->frozen = frozen;
+}
+
+bool weir_is_frozen(const weir_tensor *param)
+{
+	return param && param->kept && param->kept->frozen;
+}
+
+weir_tensor *weir_retain_grad(weir_tensor *t)
+{
+	weir_ctx *w = weir__ctx_of(t);
+	weir_tensor *node;
+
+	if (!weir__alive(t, "weir_retain_grad")) return w->bad;
+	node = weir__operand(w, t);
+	if (!differentiable(node, "weir_retain_grad")) return w->bad;
+	if (node->flags & WEIR_T_RETAIN) return t;
+	if (w->retained == w->retained_capacity) {
+		int64_t more = w->retained ? 2 * w->retained : 32;
+		size_t bytes = (size_t)more * sizeof *w->retained_list;
+		struct weir_retained *bigger = weir__pool_take(w, &bytes);
+
+		if (!bigger) return w->bad;
+		if (w->retained) memcpy(bigger, w->retained_list, (size_t)w->retained * sizeof *bigger);
+		if (w->retained_list) weir__pool_give(w, w->retained_list, (size_t)w->retained_capacity * sizeof *bigger);
+		w->retained_list = bigger;
+		w->retained_capacity = more;
+	}
+	w->retained_list[w->retained++] = (struct weir_retained){ node, NULL };
+	node->flags |= WEIR_T_RETAIN;
+	return t;
+}

@@ -1,0 +1,306 @@
+/* hook.c: hooks, the public way to look at what flows. One list, in the order set; a hook removed while hooks run is freed afterwards. */
+#include "engine/hook.h"
+
+#include <string.h>
+
+#include "engine/op.h"
+#include "engine/tape.h"
+#include "kernels/reduce.h"
+
+void weir_hook_options_init(weir_hook_options *o)
+{
+	*o = (weir_hook_options){ .wants = WEIR_WANT_NORM };
+}
+
+static void count(weir_ctx *w, const weir_hook *h, int by)
+{
+	if (h->t) return;
+	if (h->options.forward) w->forward_hooks += by;
+	else w->backward_hooks += by;
+}
+
+weir_hook *weir_hook_add(weir_ctx *w, weir_tensor *t, const weir_hook_options *o)
+{
+	size_t size = sizeof(weir_hook);
+	weir_hook *h, **end;
+
+	if (!weir_ok(w) || (t && !weir__alive(t, "weir_hook_add"))) return NULL;
+	if (t && t->ctx != w) {
+		weir_fail(w, WEIR_ERR_CONTEXT, "weir_hook_add: the tensor belongs to another context");
+		return NULL;
+	}
+	if (!o || !o->observe == !o->replace) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_hook_add: a hook has exactly one of observe and replace");
+		return NULL;
+	}
+	if (t && o->forward) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_hook_add: a forward hook is set on the context: a tensor is computed before it can be named");
+		return NULL;
+	}
+	if (!(h = weir__pool_take(w, &size))) return NULL;
+	*h = (weir_hook){ .ctx = w, .t = t, .options = *o };
+	for (end = &w->hooks; *end; end = &(*end)->next) {}
+	*end = h;
+	if (t) {
+		t->flags |= WEIR_T_HOOKED;
+		if (weir__node_of(t)) weir__node_of(t)->flags |= WEIR_T_HOOKED;
+	}
+	count(w, h, 1);
+	return h;
+}
+
+static weir_hook *on_context(weir_ctx *w, weir_observer *observe, void *user, void (*destroy)(void *user), bool forward)
+{
+	weir_hook_options o;
+
+	weir_hook_options_init(&o);
+	o.observe = observe;
+	o.user = user;
+	o.destroy = destroy;
+	o.forward = forward;
+	return weir_hook_add(w, NULL, &o);
+}
+
+weir_hook *weir_on_grad(weir_ctx *w, weir_observer *observe, void *user, void (*destroy)(void *user))
+{
+	return on_context(w, observe, user, destroy, false);
+}
+
+weir_hook *weir_on_forward(weir_ctx *w, weir_observer *observe, void *user, void (*destroy)(void *user))
+{
+	return on_context(w, observe, user, destroy, true);
+}
+
+/* Frees what was removed, unless hooks are running. */
+static void purge(weir_ctx *w)
+{
+	if (!w->hooks_removed || w->in_hook) return;
+	w->hooks_removed = false;
+	for (weir_hook **p = &w->hooks; *p;) {
+		weir_hook *h = *p;
+
+		if (!h->removed) {
+			p = &h->next;
+			continue;
+		}
+		*p = h->next;
+		if (h->options.destroy) h->options.destroy(h->options.user);
+		weir__pool_give(w, h, sizeof *h);
+	}
+}
+
+static void mark_removed(weir_hook *h)
+{
+	if (h->removed) return;
+	h->removed = true;
+	h->ctx->hooks_removed = true;
+	count(h->ctx, h, -1);
+}
+
+void weir_hook_remove(weir_hook *hook)
+{
+	if (!hook) return;
+	mark_removed(hook);
+	purge(hook->ctx);
+}
+
+void weir__hooks_rewind(weir_ctx *w, int64_t index)
+{
+	for (weir_hook *h = w->hooks; h; h = h->next) {
+		if (h->t && !(h->t->flags & WEIR_T_KEPT) && h->t->index >= index) mark_removed(h);
+	}
+	purge(w);
+}
+
+void weir__hooks_of_kept(weir_ctx *w, weir_tensor *t)
+{
+	for (weir_hook *h = w->hooks; h; h = h->next) {
+		if (h->t == t) mark_removed(h);
+	}
+	purge(w);
+}
+
+void weir__hooks_free(weir_ctx *w)
+{
+	for (weir_hook *h = w->hooks; h; h = h->next) mark_removed(h);
+	w->in_hook = 0;
+	purge(w);
+}
+
+/* ---- calling them ---- */
+
+static bool applies(const weir_hook *h, const weir_tensor *node, bool forward, bool of_tensor, int order)
+{
+	if (h->removed || h->options.forward != forward || (h->t != NULL) != of_tensor) return false;
+	if (of_tensor && h->t != node && !(node->kept && h->t == node->kept->t)) return false;
+	return h->options.all_orders || order <= (forward ? 0 : 1);
+}
+
+static weir_event event_of(weir_tensor *node, weir_tensor *value, bool backward, int order, unsigned fp_flags)
+{
+	weir_node_info info = weir_node(node);
+
+	return (weir_event){ .ctx = node->ctx, .node = node, .value = value, .name = info.name, .op = info.op, .scope = info.scope,
+			     .here = info.here, .index = info.index, .call = info.call, .order = order, .backward = backward, .fp_flags = fp_flags };
+}
+
+/* Notes a gradient's norm, for weir_grad_norm(). */
+static void remember(weir_ctx *w, int64_t index, double norm)
+{
+	if (index < 0) return;
+	if (index >= w->grad_norm_capacity) {
+		int64_t more = w->capacity > index ? w->capacity : index + 1;
+		size_t bytes = (size_t)more * sizeof norm;
+		double *bigger = weir__pool_take(w, &bytes);
+
+		if (!bigger) return;
+		if (w->grad_norms) memcpy(bigger, w->grad_norm, (size_t)w->grad_norms * sizeof norm);
+		if (w->grad_norm) weir__pool_give(w, w->grad_norm, (size_t)w->grad_norm_capacity * sizeof norm);
+		w->grad_norm = bigger;
+		w->grad_norm_capacity = more;
+	}
+	while (w->grad_norms <= index) w->grad_norm[w->grad_norms++] = __builtin_nan("");
+	w->grad_norm[index] = norm;
+}
+
+double weir_grad_norm(const weir_tensor *t)
+{
+	const weir_ctx *w = weir__ctx_of(t);
+	const weir_tensor *node;
+
+	if (!weir__alive(t, "weir_grad_norm")) return __builtin_nan("");
+	node = t->flags & WEIR_T_KEPT && t->kept && t->kept->leaf_life == w->life && t->kept->leaf ? t->kept->leaf : t;
+	return node->index >= 0 && node->index < w->grad_norms ? w->grad_norm[node->index] : __builtin_nan("");
+}
+
+/* Norm and counts of e->value, as far as wanted and not yet known. */
+static void measure(weir_event *e, unsigned wants, unsigned *have)
+{
+	weir_tensor *v = e->value;
+	unsigned todo = wants & ~*have & (WEIR_WANT_NORM | WEIR_WANT_STATS);
+	int64_t start = e->ctx->length;
+
+	if (!todo || !weir__is_float(v->dtype)) return;
+	if (!v->contiguous) v = weir_contiguous(v);
+	if (weir_is_bad(v)) return;
+	if (todo & WEIR_WANT_NORM) e->norm = weir__norm2((weir_dtype)v->dtype, weir__at(v), v->numel, e->ctx->threads);
+	if (todo & WEIR_WANT_STATS) weir__stats((weir_dtype)v->dtype, weir__at(v), v->numel, &e->stats, e->ctx->threads);
+	if (v != e->value) weir__sweep(e->ctx, start, NULL, 0);
+	if (e->backward && (todo & WEIR_WANT_NORM)) remember(e->ctx, e->index, e->norm);
+	*have |= todo;
+}
+
+static void run_replacers(weir_event *e, bool of_tensor, unsigned *have)
+{
+	weir_ctx *w = e->ctx;
+
+	for (weir_hook *h = w->hooks; h && weir_ok(w); h = h->next) {
+		weir_tensor *r;
+		weir_text_buf a, b;
+
+		if (!h->options.replace || !applies(h, e->node, !e->backward, of_tensor, e->order)) continue;
+		measure(e, h->options.wants, have);
+		r = h->options.replace(e, h->options.user);
+		if (!weir_ok(w)) return;
+		if (!r || r->ctx != w || !weir__usable(r, "weir_hook")) {
+			weir_fail(w, WEIR_ERR_HOOK, "weir_hook: the replacing hook on %s returned no tensor of this context; return e->value to change nothing", e->name);
+			return;
+		}
+		if (r->dtype != e->value->dtype || r->rank != e->value->rank || memcmp(r->shape, e->value->shape, r->rank * sizeof *r->shape)) {
+			weir_fail(w, WEIR_ERR_HOOK, "weir_hook: the replacing hook on %s returned %s in place of %s; type and shape must be the same", e->name,
+				  weir__describe(r, &a), weir__describe(e->value, &b));
+			return;
+		}
+		e->value = r;
+	}
+}
+
+static void run_observers(weir_event *e, bool of_tensor, unsigned *have)
+{
+	weir_ctx *w = e->ctx;
+
+	for (weir_hook *h = w->hooks; h && weir_ok(w); h = h->next) {
+		if (!h->options.observe || !applies(h, e->node, !e->backward, of_tensor, e->order)) continue;
+		measure(e, h->options.wants, have);
+		h->options.observe(e, h->options.user);
+	}
+}
+
+/* The norm that observers see is that before replacement; so it is taken first where any of them wants it. */
+static void measure_first(weir_event *e, unsigned *have)
+{
+	unsigned wants = 0;
+	bool replaced = false;
+
+	for (const weir_hook *h = e->ctx->hooks; h; h = h->next) {
+		if (!applies(h, e->node, !e->backward, false, e->order) && !applies(h, e->node, !e->backward, true, e->order)) continue;
+		if (h->options.observe) wants |= h->options.wants;
+		else replaced = true;
+	}
+	if (replaced) measure(e, wants & WEIR_WANT_NORM, have);
+}
+
+static weir_tensor *run(weir_event *e, bool record)
+{
+	weir_ctx *w = e->ctx;
+	const char *outer = w->outer;
+	unsigned have = 0;
+
+	w->in_hook++;
+	w->outer = NULL;
+	if (!record) w->no_grad++;
+	measure_first(e, &have);
+	run_replacers(e, true, &have);
+	run_replacers(e, false, &have);
+	run_observers(e, true, &have);
+	run_observers(e, false, &have);
+	if (!record) w->no_grad--;
+	w->outer = outer;
+	w->in_hook--;
+	purge(w);
+	return weir_ok(w) ? e->value : w->bad;
+}
+
+weir_tensor *weir__hooks_backward(weir_tensor *node, weir_tensor *grad, int order, bool graph)
+{
+	weir_event e;
+
+	if (!node->ctx->backward_hooks && !(node->flags & WEIR_T_HOOKED) && !(node->kept && (node->kept->t->flags & WEIR_T_HOOKED))) return grad;
+	e = event_of(node, grad, true, order, 0);
+	return run(&e, graph);
+}
+
+bool weir__hooks_want_flags(const weir_ctx *w)
+{
+	for (const weir_hook *h = w->hooks; h; h = h->next) {
+		if (h->options.forward && !h->removed && (h->options.wants & WEIR_WANT_FLAGS)) return true;
+	}
+	return false;
+}
+
+void weir__hooks_forward(weir_tensor *node, unsigned fp_flags)
+{
+	weir_ctx *w = node->ctx;
+	weir_event e = event_of(node, node, false, node->order, fp_flags);
+	int64_t start = w->length;
+	weir_tensor *r = run(&e, false);
+
+	if (weir_is_bad(r) || r == node) return;
+	if (node->store->refs > 1 || !node->contiguous) { /* a view: the replaced value gets memory of its own */
+		weir_storage *own = weir__storage_new(w, (size_t)node->numel * weir__size_of(node->dtype));
+		int64_t step = 1;
+
+		if (!own) return;
+		weir__storage_drop(w, node->store);
+		node->store = own;
+		node->offset = 0;
+		node->version = own->version;
+		for (int i = node->rank - 1; i >= 0; i--) {
+			node->stride[i] = step;
+			if (node->shape[i]) step *= node->shape[i];
+		}
+		node->contiguous = 1;
+	}
+	weir__copy((weir_dtype)node->dtype, node->rank, node->shape, weir__at(node), node->stride, &(weir_strided){ weir__at(r), r->stride }, w->threads);
+	weir__sweep(w, start, NULL, 0);
+}

@@ -1,0 +1,221 @@
+/* memory.c: see memory.h. */
+#include "engine/memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+#include "engine/context.h"
+
+void *weir__alloc(weir_ctx *w, size_t size, size_t align)
+{
+	void *p = NULL;
+
+	if (!w->options.memory_limit || size <= w->options.memory_limit - w->memory.held)
+		p = w->options.allocator.alloc(w->options.allocator.user, size, align);
+	if (!p) {
+		weir_fail(w, WEIR_ERR_MEMORY, "weir: out of memory: %zu bytes more, %zu are held, the limit is %zu (0: none)", size,
+			  w->memory.held, w->options.memory_limit);
+		return NULL;
+	}
+	w->memory.allocator_calls++;
+	w->memory.held += size;
+	if (w->memory.held > w->memory.peak) w->memory.peak = w->memory.held;
+	return p;
+}
+
+void weir__free(weir_ctx *w, void *p, size_t size)
+{
+	if (!p) return;
+	w->memory.held -= size;
+	w->options.allocator.free(w->options.allocator.user, p, size);
+}
+
+char *weir__text_copy(weir_ctx *w, const char *text)
+{
+	size_t size = strlen(text ? text : "") + 1;
+	char *copy = weir__pool_take(w, &size);
+
+	if (copy) strcpy(copy, text ? text : "");
+	return copy;
+}
+
+void weir__text_free(weir_ctx *w, char *text)
+{
+	if (text) weir__pool_give(w, text, strlen(text) + 1);
+}
+
+/* ---- arena ---- */
+
+static weir_chunk *chunk_new(weir_arena *a)
+{
+	weir_chunk *c = weir__alloc(a->ctx, WEIR_ARENA_CHUNK, WEIR_ARENA_CHUNK);
+
+	if (!c) return NULL;
+	*c = (weir_chunk){ .ctx = a->ctx };
+	if (a->last) a->last->next = c;
+	else a->first = c;
+	a->last = c;
+	return c;
+}
+
+void *weir__arena_take(weir_arena *a, size_t size)
+{
+	char *p;
+
+	size = (size + 15) & ~(size_t)15;
+	if (size > WEIR_ARENA_CHUNK - WEIR_ARENA_HEAD) {
+		weir_fail(a->ctx, WEIR_ERR_LIMIT, "weir: %zu bytes for one node: too many operands, or too long a text", size);
+		return NULL;
+	}
+	if (!a->now || a->used + size > WEIR_ARENA_CHUNK) {
+		weir_chunk *next = a->now ? a->now->next : a->first;
+
+		if (!next && !(next = chunk_new(a))) return NULL;
+		a->now = next;
+		a->used = WEIR_ARENA_HEAD;
+	}
+	p = (char *)a->now + a->used;
+	a->used += size;
+	return p;
+}
+
+weir_arena_place weir__arena_place(const weir_arena *a)
+{
+	return (weir_arena_place){ a->now, a->used };
+}
+
+void weir__arena_rewind(weir_arena *a, weir_arena_place place)
+{
+#ifndef NDEBUG
+	for (weir_chunk *c = place.now ? place.now : a->first; c; c = c->next) { /* poison */
+		size_t from = c == place.now ? place.used : WEIR_ARENA_HEAD, to = c == a->now ? a->used : WEIR_ARENA_CHUNK;
+
+		if (a->now) memset((char *)c + from, 0, to - from);
+		if (c == a->now) break;
+	}
+#endif
+	a->now = place.now;
+	a->used = place.used;
+}
+
+void weir__arena_retire(weir_arena *a)
+{
+	for (weir_chunk *c = a->first; c && c != a->now; c = c->next) {
+		if (c->retired) continue;
+		c->retired = true;
+#ifdef __linux__
+		if (!a->ctx->options.allocator.user) madvise((char *)c + 4096, WEIR_ARENA_CHUNK - 4096, MADV_DONTNEED);
+#endif
+	}
+}
+
+void weir__arena_free(weir_arena *a)
+{
+	for (weir_chunk *c = a->first, *next; c; c = next) {
+		next = c->next;
+		weir__free(a->ctx, c, WEIR_ARENA_CHUNK);
+	}
+	a->first = a->last = a->now = NULL;
+	a->used = 0;
+}
+
+weir_ctx *weir__chunk_context(const void *header)
+{
+	return ((const weir_chunk *)((uintptr_t)header & ~(uintptr_t)(WEIR_ARENA_CHUNK - 1)))->ctx;
+}
+
+/* ---- pool ---- */
+
+typedef struct weir_free_block {
+	struct weir_free_block *next;
+} weir_free_block;
+
+typedef struct weir_region {
+	struct weir_region *next;
+	size_t size;
+} weir_region;
+
+/* Four classes per power of two, all multiples of 64 bytes. */
+static int class_of(size_t size, size_t *rounded)
+{
+	int e = 8;
+
+	if (size <= 256) {
+		int c = size ? (int)((size - 1) / 64) : 0;
+
+		*rounded = ((size_t)c + 1) * 64;
+		return c;
+	}
+	while ((size - 1) >> (e + 1)) e++;
+	*rounded = (((size - 1) >> (e - 2)) + 1) << (e - 2);
+	return 4 + 4 * (e - 8) + (int)((size - 1) >> (e - 2)) - 4;
+}
+
+static void *region_new(weir_ctx *w, size_t size)
+{
+	weir_region *r = weir__alloc(w, size + WEIR_ALIGN, WEIR_ALIGN);
+
+	if (!r) return NULL;
+	r->size = size + WEIR_ALIGN;
+	r->next = w->pool.regions;
+	w->pool.regions = r;
+	return (char *)r + WEIR_ALIGN;
+}
+
+void *weir__pool_take(weir_ctx *w, size_t *size)
+{
+	weir_pool *pool = &w->pool;
+	weir_free_block *b;
+	size_t rounded;
+	int c;
+
+	if (*size > (size_t)1 << 55) {
+		weir_fail(w, WEIR_ERR_MEMORY, "weir: out of memory: %zu bytes for one value", *size);
+		return NULL;
+	}
+	c = class_of(*size, &rounded);
+	*size = rounded;
+	if ((b = pool->list[c])) {
+		pool->list[c] = b->next;
+		return b;
+	}
+	if (rounded > WEIR_SLAB_MAX) return region_new(w, rounded);
+	if (pool->slab_left < rounded) {
+		while (pool->slab_left >= 64) { /* the rest becomes small blocks */
+			weir__pool_give(w, pool->slab, 64);
+			pool->slab += 64;
+			pool->slab_left -= 64;
+		}
+		pool->slab = region_new(w, WEIR_SLAB - WEIR_ALIGN);
+		pool->slab_left = pool->slab ? WEIR_SLAB - WEIR_ALIGN : 0;
+		if (!pool->slab) return NULL;
+	}
+	b = (weir_free_block *)(void *)pool->slab;
+	pool->slab += rounded;
+	pool->slab_left -= rounded;
+	return b;
+}
+
+void weir__pool_give(weir_ctx *w, void *p, size_t size)
+{
+	weir_free_block *b = p;
+	size_t rounded;
+	int c;
+
+	if (!p) return;
+	c = class_of(size, &rounded);
+	b->next = w->pool.list[c];
+	w->pool.list[c] = b;
+}
+
+void weir__pool_free(weir_ctx *w)
+{
+	for (weir_region *r = w->pool.regions, *next; r; r = next) {
+		next = r->next;
+		weir__free(w, r, r->size);
+	}
+	memset(&w->pool, 0, sizeof w->pool);
+}

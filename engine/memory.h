@@ -1,0 +1,77 @@
+/* memory.h: the allocator hook, the bump arena for node headers, the pool for values.
+ *
+ * Everything a context allocates goes through weir__alloc, which counts and obeys the memory limit. The arena gives headers that die
+ * together; the pool gives 64-byte aligned blocks by size class and keeps what comes back, so that a steady training step never
+ * reaches the allocator. */
+#ifndef WEIR_ENGINE_MEMORY_H
+#define WEIR_ENGINE_MEMORY_H
+
+#include <weir/engine.h>
+
+enum {
+	WEIR_ALIGN = 64,
+	WEIR_ARENA_CHUNK = 1 << 18,       /* bytes of an arena chunk; chunks are aligned to their size */
+	WEIR_ARENA_HEAD = 64,       /* bytes at a chunk's start that belong to the arena */
+	WEIR_POOL_CLASSES = 4 * 48, /* four size classes per power of two */
+	WEIR_SLAB = 1 << 16,        /* small blocks are cut from slabs of this size */
+	WEIR_SLAB_MAX = 2048,       /* largest block cut from a slab */
+};
+
+/* NULL after reporting MEMORY. size is given back to weir__free. */
+void *weir__alloc(weir_ctx *w, size_t size, size_t align);
+void weir__free(weir_ctx *w, void *p, size_t size);
+/* A counted copy of text on the context; NULL text gives "". */
+char *weir__text_copy(weir_ctx *w, const char *text);
+void weir__text_free(weir_ctx *w, char *text);
+
+typedef struct weir_chunk {
+	weir_ctx *ctx; /* at the chunk's start: a stale header's context is found by its address */
+	struct weir_chunk *next;
+	void *base; /* what the allocator gave */
+	size_t size;
+	bool retired; /* only stale headers in it; its pages may be gone */
+} weir_chunk;
+
+typedef struct weir_arena {
+	weir_ctx *ctx;
+	weir_chunk *first, *last, *now; /* now: where the next bytes come from */
+	size_t used;                    /* bytes of now that are taken */
+} weir_arena;
+
+typedef struct weir_arena_place {
+	weir_chunk *now;
+	size_t used;
+} weir_arena_place;
+
+/* 16-byte aligned, at most WEIR_ARENA_CHUNK - WEIR_ARENA_HEAD bytes; NULL after reporting MEMORY. */
+void *weir__arena_take(weir_arena *a, size_t size);
+weir_arena_place weir__arena_place(const weir_arena *a);
+void weir__arena_rewind(weir_arena *a, weir_arena_place place);
+void weir__arena_retire(weir_arena *a); /* check_stale: never hand out these addresses again */
+void weir__arena_free(weir_arena *a);
+weir_ctx *weir__chunk_context(const void *header);
+
+typedef struct weir_pool {
+	struct weir_free_block *list[WEIR_POOL_CLASSES];
+	struct weir_region *regions; /* what came from the allocator: slabs and large blocks */
+	char *slab;                  /* rest of the newest slab */
+	size_t slab_left;
+} weir_pool;
+
+/* 64-byte aligned; *size is rounded up to the class and goes back to weir__pool_give. NULL after reporting MEMORY. */
+void *weir__pool_take(weir_ctx *w, size_t *size);
+void weir__pool_give(weir_ctx *w, void *p, size_t size);
+void weir__pool_free(weir_ctx *w);
+
+/* Objects of higher floors (modules, data sets, ...) that die with the context. */
+typedef struct weir_owned {
+	void (*destroy)(void *object);
+	void *object;
+	struct weir_owned *next, *prev;
+} weir_owned;
+
+/* Ties an object's life to the context. NULL after reporting. */
+weir_owned *weir__own(weir_ctx *w, void *object, void (*destroy)(void *object));
+void weir__disown(weir_ctx *w, weir_owned *o); /* forgets it without destroying */
+
+#endif

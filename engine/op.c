@@ -1,0 +1,145 @@
+/* op.c: what the files of operations share: checks, messages, running element-wise kernels. */
+#include "engine/op.h"
+
+#include <string.h>
+
+#include "engine/text.h"
+
+const char *weir__shape_text(int rank, const int64_t *shape, weir_text_buf *buf)
+{
+	weir__text t;
+
+	weir__text_fixed(&t, buf->s, sizeof buf->s);
+	weir__text_shape(&t, rank, shape);
+	return buf->s;
+}
+
+const char *weir__describe(const weir_tensor *t, weir_text_buf *buf)
+{
+	weir__text text;
+	const char *name = weir_name(t);
+
+	weir__text_fixed(&text, buf->s, sizeof buf->s);
+	weir__text_shape(&text, t->rank, t->shape);
+	weir__text_str(&text, " ");
+	weir__text_str(&text, weir_dtype_name((weir_dtype)t->dtype));
+	if (name[0]) {
+		weir__text_str(&text, " (");
+		weir__text_str(&text, name);
+		weir__text_str(&text, ")");
+	}
+	return buf->s;
+}
+
+bool weir__need_same_dtype(weir_shaping *s, int a, int b)
+{
+	weir_text_buf x, y;
+
+	if (s->in[a]->dtype == s->in[b]->dtype) return true;
+	weir_fail(s->ctx, WEIR_ERR_DTYPE, "%s: element types differ: operand %d is %s, operand %d is %s; weir_cast() converts",
+		  weir__who(s->ctx, s->op), a, weir__describe(s->in[a], &x), b, weir__describe(s->in[b], &y));
+	return false;
+}
+
+bool weir__need_float(weir_shaping *s)
+{
+	weir_text_buf x;
+
+	for (int i = 0; i < s->n; i++) {
+		if (!weir__is_float(s->in[i]->dtype)) {
+			weir_fail(s->ctx, WEIR_ERR_DTYPE, "%s: operand %d is %s; it takes f32 or f64; weir_cast() converts", weir__who(s->ctx, s->op), i,
+				  weir__describe(s->in[i], &x));
+			return false;
+		}
+		if (!weir__need_same_dtype(s, 0, i)) return false;
+	}
+	return true;
+}
+
+bool weir__axis(weir_ctx *w, const char *who, const weir_tensor *x, int axis, int *out)
+{
+	weir_text_buf text;
+
+	*out = axis < 0 ? axis + x->rank : axis;
+	if (*out >= 0 && *out < x->rank) return true;
+	weir_fail(w, WEIR_ERR_AXIS, "%s: axis %d of %s: there are %d axes, so it must lie in %d .. %d", who, axis, weir__describe(x, &text),
+		  x->rank, -x->rank, x->rank - 1);
+	*out = 0;
+	return false;
+}
+
+bool weir__axes(weir_ctx *w, const char *who, const weir_tensor *x, int n, const int *axes, uint32_t *mask)
+{
+	*mask = n ? 0 : (1u << x->rank) - 1;
+	if (n < 0 || (n && !axes)) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: %d axes are given, and the list is %s", who, n, axes ? "not NULL" : "NULL");
+		return false;
+	}
+	for (int i = 0; i < n; i++) {
+		int a;
+
+		if (!weir__axis(w, who, x, axes[i], &a)) return false;
+		if (*mask >> a & 1) {
+			weir_fail(w, WEIR_ERR_AXIS, "%s: axis %d is given twice", who, axes[i]);
+			return false;
+		}
+		*mask |= 1u << a;
+	}
+	return true;
+}
+
+bool weir__copy_shape(weir_shaping *s, const weir_tensor *x)
+{
+	s->dtype = (weir_dtype)x->dtype;
+	s->rank = x->rank;
+	memcpy(s->shape, x->shape, x->rank * sizeof *x->shape);
+	return true;
+}
+
+bool weir_same_shape(weir_shaping *s)
+{
+	weir_text_buf a, b;
+
+	if (!weir__need_float(s)) return false;
+	for (int i = 1; i < s->n; i++) {
+		const weir_tensor *x = s->in[0], *y = s->in[i];
+
+		if (x->rank == y->rank && !memcmp(x->shape, y->shape, x->rank * sizeof *x->shape)) continue;
+		weir_fail(s->ctx, WEIR_ERR_SHAPE, "%s: shapes differ: operand 0 is %s, operand %d is %s", weir__who(s->ctx, s->op), weir__describe(x, &a), i,
+			  weir__describe(y, &b));
+		return false;
+	}
+	return weir__copy_shape(s, s->in[0]);
+}
+
+enum { MAX_OPERANDS = 4 };
+
+void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, const weir_tensor *const *x, int n, const double *p)
+{
+	weir_strided in[MAX_OPERANDS];
+
+	if (dst.mode == WEIR_DST_SKIP) return;
+	for (int i = 0; i < n && i < MAX_OPERANDS; i++) in[i] = (weir_strided){ weir__at(x[i]), x[i]->stride };
+	weir__map(id, (weir_dtype)like->dtype, like->rank, like->shape, dst.data, dst.mode, in, p, like->ctx->threads);
+}
+
+void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor *const *x, int n, const double *p)
+{
+	/* a mask's type is u8, but the kernel is that of what is compared */
+	const weir_tensor *typed = weir__is_float(y->dtype) || !n ? y : x[0];
+	weir_strided in[MAX_OPERANDS];
+
+	for (int i = 0; i < n && i < MAX_OPERANDS; i++) in[i] = (weir_strided){ weir__at(x[i]), x[i]->stride };
+	weir__map(id, (weir_dtype)typed->dtype, y->rank, y->shape, weir__at(y), WEIR_DST_WRITE, in, p, y->ctx->threads);
+}
+
+void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got)
+{
+	*got = bytes;
+	return weir__pool_take(w, got);
+}
+
+void weir__scratch_free(weir_ctx *w, void *p, size_t got)
+{
+	weir__pool_give(w, p, got);
+}

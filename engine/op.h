@@ -1,0 +1,61 @@
+/* op.h: all that the file of an operation includes. How to write one: docs/adding-an-op.md. */
+#ifndef WEIR_ENGINE_OP_H
+#define WEIR_ENGINE_OP_H
+
+#include <weir/engine.h>
+#include "kernels/map.h"
+#include "engine/context.h"
+#include "engine/tensor.h"
+
+/* "weir_gelu" inside a composed function, else "weir_" and the operation's name: what a message begins with. */
+const char *weir__who(weir_ctx *w, const weir_op *op);
+
+/* "x is [64, 784] f32 (images)" without the first words: shape, type and name of t, in a buffer of the caller. */
+enum { WEIR_TEXT = 192 };
+typedef struct weir_text_buf {
+	char s[WEIR_TEXT];
+} weir_text_buf;
+const char *weir__describe(const weir_tensor *t, weir_text_buf *buf);
+const char *weir__shape_text(int rank, const int64_t *shape, weir_text_buf *buf);
+
+/* Checks for shape rules and for functions before they apply; false after reporting. arg names the operand: "x". */
+bool weir__need_float(weir_shaping *s);                         /* all operands f32 or all f64 */
+bool weir__need_same_dtype(weir_shaping *s, int a, int b);
+bool weir__axis(weir_ctx *w, const char *who, const weir_tensor *x, int axis, int *out); /* normalises a negative axis */
+/* Bit mask of n axes (0: all); repeated axes are an error. */
+bool weir__axes(weir_ctx *w, const char *who, const weir_tensor *x, int n, const int *axes, uint32_t *mask);
+bool weir__copy_shape(weir_shaping *s, const weir_tensor *x); /* result like x */
+
+/* Runs one element-wise kernel over operands of y's shape (any strides) into y (contiguous). */
+void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor *const *x, int n, const double *p);
+/* The same into the destination of a fused rule; shape and type are like's. */
+void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, const weir_tensor *const *x, int n, const double *p);
+
+/* Scratch memory for a forward or fused function: pool block, given back by weir__scratch_free. NULL after reporting. */
+void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got);
+void weir__scratch_free(weir_ctx *w, void *p, size_t got);
+
+/* A composed function: begin, operations, end(result). What is neither the result nor needed by a recorded rule goes back to
+ * the pool. who: "weir_gelu", shown in messages of the operations inside. */
+typedef struct weir_scratch {
+	weir_ctx *ctx;
+	int64_t start;
+	const char *outer;
+} weir_scratch;
+weir_scratch weir__scratch_begin(const weir_tensor *x, const char *who);
+weir_tensor *weir__scratch_end(weir_scratch *s, weir_tensor *y);
+
+/* Constants beside x: same type, rank 0. */
+weir_tensor *weir__constant(const weir_tensor *like, double value);
+
+/* The bad tensor of x's context; for a public function that must look into x before it applies, after weir__usable said no. */
+static inline weir_tensor *weir__bad(const weir_tensor *x)
+{
+	return weir__bad_of(weir__ctx_of(x));
+}
+
+/* a + b, same shape and type. Backward adds, so this one operation lives on this floor; weir_add() broadcasts before it. */
+extern const weir_op weir_op_add;
+weir_tensor *weir__add(weir_tensor *a, weir_tensor *b);
+
+#endif

@@ -1,0 +1,23 @@
+/* tape.h: recording. The tape is an array of tensors in the order they were made; that order is all that backward needs. */
+#ifndef WEIR_ENGINE_TAPE_H
+#define WEIR_ENGINE_TAPE_H
+
+#include "engine/context.h"
+
+/* What leaves are "made" by: data, and kept tensors or parameters on the tape. */
+extern const weir_op weir__op_input, weir__op_param;
+
+/* Puts a header on the tape. False after reporting. */
+bool weir__tape_push(weir_ctx *w, weir_tensor *t);
+/* The node that stands for t on this tape: t itself, or the leaf of a kept tensor (made if it is new). */
+weir_tensor *weir__operand(weir_ctx *w, weir_tensor *t);
+/* The node that stands for t if there is one, without making it. */
+weir_tensor *weir__node_of(weir_tensor *t);
+/* Releases and forgets what was made since place start but the kept ones; see weir__scratch_end. */
+void weir__sweep(weir_ctx *w, int64_t start, weir_tensor *const *keep, int n);
+void weir__tape_free(weir_ctx *w);
+
+/* True, after reporting, where w is in error already, or inside a hook. */
+bool weir__in_hook(weir_ctx *w, const char *who);
+
+#endif

@@ -1,0 +1,320 @@
+/* tensor.c: headers and storage; creating, reading, writing, naming, keeping, sharing. */
+#include "engine/tensor.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "engine/hook.h"
+#include "engine/op.h"
+#include "engine/tape.h"
+
+/* Memory that several contexts look into; the last one frees it, by the allocator it came from. */
+typedef struct weir_shared {
+	atomic_int refs;
+	void *data;
+	size_t size;
+	weir_allocator allocator;
+} weir_shared;
+
+/* ---- storage ---- */
+
+enum { INLINE_BYTES = 1024 }; /* values up to this size stand in the block of their storage record */
+
+static size_t record_bytes(size_t bytes)
+{
+	return bytes <= INLINE_BYTES ? sizeof(weir_storage) + (WEIR_ALIGN - sizeof(weir_storage)) + bytes : sizeof(weir_storage);
+}
+
+weir_storage *weir__storage_new(weir_ctx *w, size_t bytes)
+{
+	size_t record = record_bytes(bytes), size = bytes;
+	weir_storage *s = weir__pool_take(w, &record);
+
+	if (!s) return NULL;
+	*s = (weir_storage){ .refs = 1, .size = bytes };
+	if (bytes <= INLINE_BYTES) {
+		s->data = (char *)s + WEIR_ALIGN;
+	} else if (!(s->data = weir__pool_take(w, &size))) {
+		weir__pool_give(w, s, record);
+		return NULL;
+	}
+	w->memory.values += bytes;
+	if (w->memory.values > w->memory.values_peak) w->memory.values_peak = w->memory.values;
+	return s;
+}
+
+static void shared_drop(weir_shared *sh)
+{
+	weir_allocator a = sh->allocator;
+
+	if (atomic_fetch_sub_explicit(&sh->refs, 1, memory_order_acq_rel) > 1) return;
+	a.free(a.user, sh->data, sh->size);
+	a.free(a.user, sh, sizeof *sh);
+}
+
+void weir__storage_drop(weir_ctx *w, weir_storage *s)
+{
+	if (!s || --s->refs) return;
+	if (s->shared) shared_drop(s->shared);
+	else if (s->size > INLINE_BYTES) weir__pool_give(w, s->data, s->size);
+	if (!s->borrowed) w->memory.values -= s->size;
+	weir__pool_give(w, s, s->borrowed ? sizeof *s : record_bytes(s->size));
+}
+
+void weir__release_value(weir_tensor *t)
+{
+	if (!t->store) return;
+	weir__storage_drop(t->ctx, t->store);
+	t->store = NULL;
+	t->flags |= WEIR_T_RELEASED;
+}
+
+/* ---- headers ---- */
+
+int64_t weir__numel(int rank, const int64_t *shape)
+{
+	int64_t n = 1;
+	bool empty = false;
+
+	for (int i = 0; i < rank; i++) {
+		if (shape[i] < 0) return -1;
+		if (shape[i] == 0) empty = true;
+		else if (__builtin_mul_overflow(n, shape[i], &n) || n > INT64_MAX / 16) return -1;
+	}
+	return empty ? 0 : n;
+}
+
+bool weir__contiguous(int rank, const int64_t *shape, const int64_t *stride)
+{
+	int64_t step = 1;
+
+	for (int i = 0; i < rank; i++) {
+		if (shape[i] == 0) return true;
+	}
+	for (int i = rank - 1; i >= 0; i--) {
+		if (shape[i] != 1 && stride[i] != step) return false;
+		step *= shape[i];
+	}
+	return true;
+}
+
+static size_t header_bytes(int rank)
+{
+	return sizeof(weir_tensor) + 2 * (size_t)rank * sizeof(int64_t);
+}
+
+/* Fills a header's place; strides are those of a contiguous tensor. */
+static void header_init(weir_tensor *t, weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape)
+{
+	int64_t step = 1;
+
+	*t = (weir_tensor){ .ctx = w, .op = op, .life = w->life, .index = -1, .origin = -1, .dtype = (uint8_t)dtype,
+			    .rank = (uint8_t)rank, .contiguous = 1, .shape = (int64_t *)(t + 1) };
+	t->stride = t->shape + rank;
+	for (int i = rank - 1; i >= 0; i--) {
+		t->shape[i] = shape[i];
+		t->stride[i] = step;
+		if (shape[i]) step *= shape[i];
+	}
+	t->numel = weir__numel(rank, shape);
+}
+
+weir_tensor *weir__tensor_new(weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape)
+{
+	weir_tensor *t = weir__arena_take(&w->arena[w->arena_now], header_bytes(rank));
+
+	if (!t) return w->bad;
+	header_init(t, w, op, dtype, rank, shape);
+	t->store = weir__storage_new(w, (size_t)t->numel * weir__size_of(dtype));
+	if (!t->store || !weir__tape_push(w, t)) {
+		weir__release_value(t);
+		t->life = WEIR_LIFE_DEAD;
+		return w->bad;
+	}
+	return t;
+}
+
+weir_tensor *weir__tensor_view(weir_tensor *x, const weir_op *op, int rank, const int64_t *shape, const int64_t *stride, int64_t offset)
+{
+	weir_ctx *w = x->ctx;
+	weir_tensor *t = weir__arena_take(&w->arena[w->arena_now], header_bytes(rank));
+
+	if (!t) return w->bad;
+	header_init(t, w, op, x->dtype, rank, shape);
+	memcpy(t->stride, stride, (size_t)rank * sizeof *stride);
+	t->contiguous = weir__contiguous(rank, shape, stride);
+	t->offset = x->offset + offset;
+	if (!weir__tape_push(w, t)) {
+		t->life = WEIR_LIFE_DEAD;
+		return w->bad;
+	}
+	t->store = x->store;
+	t->store->refs++;
+	t->version = t->store->version;
+	return t;
+}
+
+/* Headers of kept tensors have room for any rank, so that dropped ones serve again. */
+weir_tensor *weir__kept_new(weir_ctx *w, int dtype, int rank, const int64_t *shape)
+{
+	weir_tensor *t = w->free_header;
+	size_t size = sizeof(weir_kept);
+	weir_kept *k = weir__pool_take(w, &size);
+
+	if (!k) return w->bad;
+	if (t) w->free_header = (void *)t->in;
+	else t = weir__arena_take(&w->lasting, header_bytes(WEIR_MAX_RANK));
+	if (!t) {
+		weir__pool_give(w, k, size);
+		return w->bad;
+	}
+	header_init(t, w, &weir__op_input, dtype, rank, shape);
+	t->life = WEIR_LIFE_KEPT;
+	t->flags = WEIR_T_KEPT;
+	*k = (weir_kept){ .t = t, .next = w->kept };
+	if (w->kept) w->kept->prev = k;
+	w->kept = k;
+	t->kept = k;
+	return t;
+}
+
+static void kept_free(weir_ctx *w, weir_kept *k)
+{
+	weir_tensor *t = k->t;
+
+	if (k->prev) k->prev->next = k->next;
+	else w->kept = k->next;
+	if (k->next) k->next->prev = k->prev;
+	if (k->leaf && k->leaf_life == w->life) k->leaf->kept = NULL;
+	if (k->grad && k->grad->kept) kept_free(w, k->grad->kept);
+	weir__release_value(t);
+	weir__text_free(w, k->name);
+	weir__pool_give(w, k, sizeof *k);
+	t->kept = NULL;
+	t->name = NULL;
+	t->life = WEIR_LIFE_DEAD;
+}
+
+void weir__kept_free_all(weir_ctx *w)
+{
+	while (w->kept) kept_free(w, w->kept);
+}
+
+weir_tensor *weir_keep(weir_tensor *t)
+{
+	weir_ctx *w = weir__ctx_of(t);
+	weir_tensor *k;
+
+	if (!weir__usable(t, "weir_keep")) return w->bad;
+	if (t->kept) return t->kept->t;
+	k = weir__kept_new(w, t->dtype, t->rank, t->shape);
+	if (weir_is_bad(k)) return k;
+	memcpy(k->stride, t->stride, (size_t)t->rank * sizeof *t->stride);
+	k->contiguous = t->contiguous;
+	k->offset = t->offset;
+	k->store = t->store;
+	k->store->refs++;
+	k->kept->leaf = t; /* until the reset k stands for t, history and all */
+	k->kept->leaf_life = w->life;
+	t->kept = k->kept;
+	if (t->name) weir_set_name(k, t->name);
+	return k;
+}
+
+void weir_drop(weir_tensor *t)
+{
+	weir_ctx *w = weir__ctx_of(t);
+
+	if (!t || w == weir__nowhere() || (t->flags & WEIR_T_BAD)) return;
+	if (t->life != WEIR_LIFE_KEPT || !t->kept) { /* works after an error, too; what is gone already is one */
+		if (t->life != w->life) weir__alive(t, "weir_drop");
+		else weir_fail(w, WEIR_ERR_ARGUMENT, "weir_drop: this tensor belongs to the tape; only kept tensors and parameters can be dropped");
+		return;
+	}
+	weir__hooks_of_kept(w, t);
+	kept_free(w, t->kept);
+	t->in = w->dropped[0];
+	w->dropped[0] = t;
+}
+
+weir_tensor *weir_share(weir_ctx *w, weir_tensor *t)
+{
+	weir_ctx *from = weir__ctx_of(t);
+	weir_storage *s = t ? t->store : NULL;
+	weir_tensor *k;
+	size_t size = sizeof *s;
+
+	if (!weir_ok(w)) return w ? w->bad : weir__bad(t);
+	if (!weir__usable(t, "weir_share")) return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_share: the tensor can't be used: %s", from->message);
+	if (!(t->flags & WEIR_T_KEPT))
+		return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_share: this tensor belongs to a tape and would end with it; share weir_keep(t) instead");
+	if (!s->shared) { /* move the value to memory of its own, which no pool takes away */
+		weir_allocator a = from->options.allocator;
+		weir_shared *sh = a.alloc(a.user, sizeof *sh, WEIR_ALIGN);
+		void *data = sh ? a.alloc(a.user, s->size + WEIR_ALIGN, WEIR_ALIGN) : NULL;
+
+		if (!data) {
+			if (sh) a.free(a.user, sh, sizeof *sh);
+			return weir_fail(w, WEIR_ERR_MEMORY, "weir_share: out of memory: %zu bytes", s->size);
+		}
+		memcpy(data, s->data, s->size);
+		*sh = (weir_shared){ .data = data, .size = s->size + WEIR_ALIGN, .allocator = a };
+		atomic_init(&sh->refs, 1);
+		if (s->size > INLINE_BYTES) weir__pool_give(from, s->data, s->size);
+		s->data = data;
+		s->shared = sh;
+	}
+	k = weir__kept_new(w, t->dtype, t->rank, t->shape);
+	if (weir_is_bad(k)) return k;
+	memcpy(k->stride, t->stride, (size_t)t->rank * sizeof *t->stride);
+	k->contiguous = t->contiguous;
+	k->offset = t->offset;
+	k->flags |= WEIR_T_SHARED;
+	k->store = weir__pool_take(w, &size);
+	if (!k->store) {
+		kept_free(w, k->kept);
+		return w->bad;
+	}
+	*k->store = (weir_storage){ .data = s->data, .size = s->size, .refs = 1, .shared = s->shared, .borrowed = true };
+	atomic_fetch_add_explicit(&s->shared->refs, 1, memory_order_relaxed);
+	if (weir_name(t)[0]) weir_set_name(k, weir_name(t));
+	return k;
+}
+
+/* ---- checks ---- */
+
+weir_ctx *weir__ctx_of(const weir_tensor *t)
+{
+	if (!t) return weir__nowhere();
+	return t->ctx ? t->ctx : weir__chunk_context(t);
+}
+
+bool weir__alive(const weir_tensor *t, const char *who)
+{
+	weir_ctx *w = weir__ctx_of(t);
+	weir_text_buf text;
+
+	if (w->status) return false;
+	if (t->life == WEIR_LIFE_KEPT ? !(t->flags & WEIR_T_BAD) : t->life == w->life) return true;
+	if (t->flags & WEIR_T_BAD) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: the operand is the bad tensor, which an earlier call that failed returned", who);
+	} else if (t->life == WEIR_LIFE_DEAD || t->life > w->life) {
+		weir_fail(w, WEIR_ERR_STALE, "%s: stale tensor: it was dropped, rewound, or its tape was reset; weir_keep() makes a tensor last", who);
+	} else {
+		weir_fail(w, WEIR_ERR_STALE, "%s: stale tensor: %s was made %u tape(s) ago; weir_tape_reset() ends all tensors of a tape, weir_keep() makes one last",
+			  who, weir__describe(t, &text), w->life - t->life);
+	}
+	return false;
+}
+
+bool weir__usable(const weir_tensor *t, const char *who)
+{
+	weir_text_buf text;
+
+	if (!weir__alive(t, who)) return false;
+	if (t->store) return true;
+	weir_fail(t->ctx, WEIR_ERR_STALE, "%s: the value of %s was released: %s", who, weir__describe(t, &text),
+		  t->ctx->options.free_values ? "weir_options.free_values lets backward release values after their last use"
+					      : "it was scratch inside a composed function");
+	return false;
+}
