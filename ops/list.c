@@ -1,0 +1,21 @@
+/* list.c: all primitive operations, for tools and tests: those of ops.def and the private ones that gradient rules
+ * and composed functions use. */
+#include "ops/elementwise.h"
+#include "ops/shape.h"
+
+static const weir_op *const list[] = {
+#define WEIR_PRIMITIVE(ret, name, params, args, knows) &weir_op_##name,
+#define WEIR_COMPOSED(ret, name, params, args, knows)
+#include "ops/ops.def"
+#undef WEIR_PRIMITIVE
+#undef WEIR_COMPOSED
+	&weir_op_unslice,
+	&weir_op_normal_cdf,
+	&weir_op_normal_pdf,
+	NULL,
+};
+
+const weir_op *const *weir_op_list(void)
+{
+	return list;
+}

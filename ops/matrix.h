@@ -1,0 +1,55 @@
+/* matrix.h: what the products and the row-wise operations share: tensors as matrices in memory, and one product. */
+#ifndef WEIR_OPS_MATRIX_H
+#define WEIR_OPS_MATRIX_H
+
+#include "ops/common.h"
+#include "kernels/gemm.h"
+
+typedef struct weir_matrix {
+	const void *data; /* NULL where there are no elements */
+	int64_t rows, columns, row_stride, column_stride;
+	void *copy; /* where a copy had to be made */
+	size_t copy_size;
+} weir_matrix;
+
+/* Tensor [..., n] as a matrix of rows of n, the leading axes in row-major order: its own memory, or a contiguous
+ * copy where one row stride doesn't reach all rows. Rank 0 is [1, 1], rank 1 one row. packed: rows must be contiguous
+ * and follow each other. False after reporting MEMORY. weir__matrix_free after use. */
+bool weir__matrix_of(const weir_tensor *t, bool packed, weir_matrix *m);
+void weir__matrix_free(const weir_tensor *t, weir_matrix *m);
+
+/* Contiguous memory, rows of n. */
+static inline weir_matrix weir__matrix_at(const void *data, int64_t rows, int64_t n)
+{
+	return (weir_matrix){ .data = data, .rows = rows, .columns = n, .row_stride = n, .column_stride = 1 };
+}
+
+static inline weir_matrix weir__turned(weir_matrix m)
+{
+	return (weir_matrix){ .data = m.data,
+			      .rows = m.columns,
+			      .columns = m.rows,
+			      .row_stride = m.column_stride,
+			      .column_stride = m.row_stride };
+}
+
+/* c = a · b (+ bias, added to each row, contiguous, or NULL), written to c or added to it; c is contiguous. */
+void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c, weir_dst_mode mode);
+
+/* The same for each of the matrices that the leading axes of ta and tb number, which are alike; a and b are the first. */
+void weir__products(const weir_tensor *ta, weir_matrix a, const weir_tensor *tb, weir_matrix b, void *c,
+		    weir_dst_mode mode);
+
+/* Broadcasts all axes but the last two. False, without reporting, where they do not fit. */
+bool weir__broadcast_leading(weir_tensor **a, weir_tensor **b);
+
+/* op, which works along the last axis, along any axis of x: the two change places before and after it. */
+weir_tensor *weir__along(const weir_op *op, weir_tensor *x, int axis);
+
+/* t [..., n] as a tensor [rows, n]. */
+weir_tensor *weir__flat(weir_tensor *t);
+
+/* [B, classes] of 0, and 1 at the labels. */
+weir_tensor *weir__one_hot(weir_tensor *labels, int64_t classes, weir_dtype dtype);
+
+#endif
