@@ -1,0 +1,23 @@
+/* train.h: the training loop, which `weir train` and `weir demo` share. */
+#ifndef WEIR_TOOLS_TRAIN_H
+#define WEIR_TOOLS_TRAIN_H
+
+#include "tools/tool.h"
+
+/* What the loss has shown so far. */
+typedef struct signs {
+	double guess;      /* ln(classes), the loss of guessing; 0 without classes */
+	int64_t classes, steps, flat, jumps;
+	double smooth, best, first;
+	bool broken;       /* not finite */
+} signs;
+
+void signs_init(signs *g, int64_t classes);
+void signs_see(signs *g, double loss);
+/* The sign in words, or "". f names the place of the first inf or NaN. */
+const char *signs_text(const signs *g, const weir_flow *f, char *text, size_t size);
+
+/* Trains for the options' steps, or until max_seconds (0: no limit) or a signal. */
+bool train_run(setup *s, weir_flow *f, signs *g, double max_seconds, bool quiet);
+
+#endif
