@@ -1,0 +1,532 @@
+/* test_backward.c: reverse accumulation, its public faces, hooks, versions, replay and substitution. */
+#include "tests/ops_check.h"
+
+static weir_tensor *scalar(weir_ctx *w, double v)
+{
+	return weir_scalar(w, WEIR_F64, v);
+}
+
+static weir_tensor *param(weir_ctx *w, const char *name, double v)
+{
+	weir_tensor *p = weir_param_new(w, name, WEIR_F64, 0, NULL);
+
+	assert_true(weir_write_f64(p, &v, 1));
+	return p;
+}
+
+static void two_backwards_on_one_tape(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *p = param(w, "p", 3), *y = weir_mul(p, weir_mul(p, p)), *z = weir_mul(p, p);
+
+	(void)state;
+	assert_null(weir_grad_of(p));
+	weir_backward(y);
+	assert_true(weir_item(weir_grad_of(p)) == 27);
+	weir_backward(y);
+	assert_true(weir_item(weir_grad_of(p)) == 54);
+	weir_backward(z); /* another root on the same tape */
+	assert_true(weir_item(weir_grad_of(p)) == 60);
+	assert_true(weir_item(y) == 27); /* values stay readable */
+	weir_zero_grad(p);
+	assert_null(weir_grad_of(p));
+	weir_backward(z);
+	assert_true(weir_item(weir_grad_of(p)) == 6);
+	assert_true(weir_set_grad(p, scalar(w, 5)));
+	assert_true(weir_item(weir_grad_of(p)) == 5);
+	weir_tape_reset(w);
+	weir_backward(weir_mul(p, p)); /* accumulates over tapes, too */
+	assert_true(weir_item(weir_grad_of(p)) == 11);
+	close_clean(w);
+}
+
+static void used_twice(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *p = param(w, "p", 2), *q = param(w, "q", 5), *y;
+
+	(void)state;
+	y = weir_add(weir_mul(p, p), weir_add(weir_mul(p, q), weir_add(p, p))); /* p² + pq + 2p */
+	weir_backward(y);
+	assert_true(weir_item(weir_grad_of(p)) == 11);
+	assert_true(weir_item(weir_grad_of(q)) == 2);
+	weir_tape_reset(w);
+	weir_zero_grad(p);
+	weir_freeze(p, true);
+	weir_backward(weir_mul(p, q));
+	assert_null(weir_grad_of(p));
+	assert_true(weir_item(weir_grad_of(q)) == 4);
+	close_clean(w);
+}
+
+/* A gradient that passes through unchanged to two places is two gradients, whatever is added to one of them. */
+static void shared_gradients(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *a = weir_full(w, WEIR_F64, SHAPE(3), 1), *b = weir_full(w, WEIR_F64, SHAPE(3), 2), *s, *y, *g[3];
+
+	(void)state;
+	s = weir_add(a, b);                     /* the gradient of s goes to a and b as it is */
+	y = weir_sum_all(weir_add(weir_mul(a, a), weir_add(s, weir_reshape(s, 1, (int64_t[]){ 3 }))));
+	assert_true(weir_grad(y, (weir_tensor *[]){ a, b, s }, 3, g, 0));
+	expect_values(g[0], 3, (double[]){ 4, 4, 4 });
+	expect_values(g[1], 3, (double[]){ 2, 2, 2 });
+	expect_values(g[2], 3, (double[]){ 2, 2, 2 });
+	close_clean(w);
+}
+
+static void update_with_a_live_tape(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_module *m = weir_linear_new(w, 2, 2, WEIR_INIT_HE);
+	weir_optim *sgd = weir_sgd_new(w, m, 0.1, 0);
+	weir_tensor *x = weir_full(w, WEIR_F32, SHAPE(1, 2), 1), *h, *loss;
+	float before[4];
+
+	(void)state;
+	h = weir_forward(m, weir_forward(m, x)); /* the second product reads the weight in backward */
+	loss = weir_sum_all(h);
+	weir_backward(loss);
+	assert_true(weir_optim_step(sgd));
+	weir_backward(loss);
+	expect_error(w, WEIR_ERR_VERSION, "linear.weight", "weir_optim_step", "weir_backward", NULL);
+	assert_null(weir_grad_of(weir_module_parameter(m, 0))); /* nothing accumulated */
+	weir_tape_reset(w);
+	x = weir_full(w, WEIR_F32, SHAPE(1, 2), 1);
+	loss = weir_sum_all(weir_mul(x, x));
+	((float *)weir_data_mut(x, NULL))[0] = 3;
+	assert_false(weir_grad(loss, &x, 1, &h, 0));
+	expect_error(w, WEIR_ERR_VERSION, "weir_data_mut", NULL);
+	/* a write to what no rule reads is allowed */
+	x = weir_full(w, WEIR_F32, SHAPE(1, 2), 1);
+	loss = weir_sum_all(weir_add(x, x));
+	assert_true(weir_write(x, (float[]){ 5, 6 }, 8));
+	assert_true(weir_grad(loss, &x, 1, &h, 0));
+	(void)before;
+	close_clean(w);
+}
+
+static void failing_backward_leaves_accumulators(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *p = param(w, "p", 2), *q = param(w, "q", 3), *y = weir_mul(weir_mul(p, p), weir_mul(q, q));
+
+	(void)state;
+	weir_backward(y);
+	weir_data_mut(p, "the test");
+	weir_backward(y); /* q's rule comes first and works, p's fails */
+	expect_error(w, WEIR_ERR_VERSION, "the test", NULL);
+	assert_true(weir_item(weir_grad_of(q)) == 24 && weir_item(weir_grad_of(p)) == 36);
+	close_clean(w);
+}
+
+static void refusals(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *x = weir_full(w, WEIR_F64, SHAPE(3), 2), *g, *y, *i = weir_zeros(w, WEIR_I64, SHAPE(2));
+
+	(void)state;
+	weir_backward(x);
+	expect_error(w, WEIR_ERR_SHAPE, "weir_backward", "3 elements", NULL);
+	weir_backward(weir_argmax(x, 0, false));
+	expect_error(w, WEIR_ERR_DTYPE, NULL);
+	weir_no_grad_begin(w);
+	y = weir_sum_all(weir_mul(x, x));
+	weir_no_grad_end(w);
+	weir_backward(y);
+	expect_error(w, WEIR_ERR_GRADIENT, "without recording", NULL);
+	y = weir_sum_all(weir_detach(x));
+	assert_false(weir_grad(y, &x, 1, &g, 0));
+	expect_error(w, WEIR_ERR_GRADIENT, "depend", NULL);
+	assert_true(weir_is_bad(g));
+	assert_false(weir_vjp(x, NULL, &x, 1, &g, 0));
+	expect_error(w, WEIR_ERR_ARGUMENT, "gy is NULL", NULL);
+	assert_false(weir_vjp(x, scalar(w, 1), &x, 1, &g, 0));
+	expect_error(w, WEIR_ERR_SHAPE, "must be alike", NULL);
+	assert_false(weir_grad(weir_sum_all(x), &i, 1, &g, 0));
+	expect_error(w, WEIR_ERR_DTYPE, "i64", NULL);
+	weir_grad_of(scalar(w, 1));
+	weir_zero_grad(x);
+	expect_error(w, WEIR_ERR_ARGUMENT, "not a parameter", NULL);
+	close_clean(w);
+}
+
+static void orders(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *x = scalar(w, 0.7), *y = weir_exp(weir_mul(x, x)), *g;
+	static const double coefficient[5][5] = { { 1 }, { 0, 2 }, { 2, 0, 4 }, { 0, 12, 0, 8 }, { 12, 0, 48, 0, 16 } };
+
+	(void)state;
+	for (int order = 0; order < 5; order++) { /* d^n/dx^n of exp(x²) is a Hermite polynomial times it */
+		double want = 0;
+
+		for (int k = 4; k >= 0; k--) want = want * 0.7 + coefficient[order][k];
+		want *= exp(0.49);
+		assert_true(near_by(weir_item(y), want, 1e-12 * fabs(want)));
+		assert_int_equal(weir_node(y).order, order);
+		if (order < 4) assert_true(weir_grad(y, &x, 1, &g, WEIR_CREATE_GRAPH));
+		y = g;
+	}
+	close_clean(w);
+}
+
+static void forward_mode(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	double xv[3] = { 0.3, -0.8, 1.1 }, vv[3] = { 1, -2, 0.5 };
+	weir_tensor *x = weir_from(w, WEIR_F64, SHAPE(3), xv), *v = weir_from(w, WEIR_F64, SHAPE(3), vv), *y, *j;
+	int64_t length;
+
+	(void)state;
+	y = weir_concat((weir_tensor *[]){ weir_mul(x, weir_tanh(x)), weir_reshape(weir_sum_all(weir_mul(x, x)), 1, (int64_t[]){ 1 }) }, 2, 0);
+	length = weir_tape_length(w);
+	j = weir_jvp(y, &x, &v, 1, 0);
+	assert_true(weir_ok(w));
+	assert_int_equal(weir_tape_length(w), length + 1); /* no scratch is left behind */
+	for (int i = 0; i < 3; i++) {
+		double t = tanh(xv[i]);
+
+		assert_true(near_by(weir_get(j, i), vv[i] * (t + xv[i] * (1 - t * t)), 1e-14));
+	}
+	assert_true(near_by(weir_get(j, 3), 2 * (0.3 + 1.6 + 0.55), 1e-14));
+	assert_true(weir_is_bad(weir_jvp(y, &x, &y, 1, 0)));
+	expect_error(w, WEIR_ERR_SHAPE, "weir_jvp", NULL);
+	j = weir_jvp(weir_sum_all(weir_detach(x)), &x, &v, 1, 0); /* no way there: zero */
+	assert_true(weir_item(j) == 0);
+	close_clean(w);
+}
+
+static void retained(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *p = param(w, "p", 2), *h = weir_retain_grad(weir_mul(p, p)), *y = weir_mul(h, h);
+
+	(void)state;
+	assert_null(weir_grad_of(h));
+	weir_backward(y);
+	assert_true(weir_item(weir_grad_of(h)) == 8);
+	weir_backward(y);
+	assert_true(weir_item(weir_grad_of(h)) == 8); /* that of the last backward */
+	assert_true(weir_item(weir_grad_of(p)) == 64);
+	weir_tape_reset(w);
+	weir_backward(weir_mul(p, p));
+	close_clean(w);
+}
+
+/* ---- hooks ---- */
+
+typedef struct seen {
+	int count, destroyed, order;
+	double norm;
+	char names[512];
+} seen;
+
+static void observe(const weir_event *e, void *user)
+{
+	seen *s = user;
+	size_t n = strlen(s->names);
+
+	s->count++;
+	s->norm = e->norm;
+	s->order = e->order;
+	snprintf(s->names + n, sizeof s->names - n, "%s%s", n ? " " : "", e->op);
+}
+
+static void destroyed(void *user)
+{
+	((seen *)user)->destroyed++;
+}
+
+static void observing(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *p = param(w, "p", 3), *y;
+	seen s = { 0 }, f = { 0 };
+	weir_hook *h = weir_on_grad(w, observe, &s, destroyed);
+
+	(void)state;
+	weir_on_forward(w, observe, &f, destroyed);
+	weir_scope_begin(w, "outer");
+	weir_scope_begin(w, "inner");
+	y = weir_mul(p, p);
+	weir_scope_end(w);
+	weir_scope_end(w);
+	assert_string_equal(weir_node(y).scope, "outer.inner");
+	y = weir_exp(y);
+	assert_string_equal(f.names, "mul exp");
+	assert_true(f.norm == weir_item(y));
+	weir_backward(y);
+	assert_string_equal(s.names, "exp mul param"); /* each once, when final, from the root down */
+	assert_true(s.norm == weir_item(weir_grad_of(p)));
+	assert_true(weir_grad_norm(p) == s.norm);
+	assert_int_equal(s.order, 1);
+	assert_non_null(strstr(weir_node(y).here, "test_backward.c:"));
+	weir_hook_remove(h);
+	assert_int_equal(s.destroyed, 1);
+	weir_backward(y);
+	assert_int_equal(s.count, 3);
+	close_clean(w);
+	assert_int_equal(f.destroyed, 1);
+}
+
+static weir_tensor *doubled(const weir_event *e, void *user)
+{
+	++*(int *)user;
+	return weir_affine(e->value, 2, 0);
+}
+
+static weir_tensor *plus_one(const weir_event *e, void *user)
+{
+	++*(int *)user;
+	return weir_affine(e->value, 1, 1);
+}
+
+static void replacing(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *x = scalar(w, 3), *h = weir_mul(x, x), *y = weir_mul(h, h), *g;
+	weir_hook_options o;
+	seen s = { 0 };
+	int calls = 0, context_calls = 0;
+
+	(void)state;
+	weir_hook_options_init(&o);
+	o.replace = plus_one;
+	o.user = &context_calls;
+	weir_hook_add(w, NULL, &o); /* set first, but context hooks come after tensor hooks */
+	o.replace = doubled;
+	o.user = &calls;
+	weir_hook_add(w, h, &o);
+	o.replace = NULL;
+	o.observe = observe;
+	o.user = &s;
+	weir_hook_add(w, h, &o);
+	assert_true(weir_grad(y, &x, 1, &g, 0));
+	/* y: 1 + 1 = 2; h: 2 · 18 = 36, doubled 72, plus one 73; x: 73 · 6 = 438 + 1 */
+	assert_true(weir_item(g) == 439);
+	assert_int_equal(calls, 1);
+	assert_int_equal(context_calls, 3);
+	assert_true(s.norm == 36); /* its norm before replacement */
+	o.observe = NULL;
+	weir_hook_add(w, NULL, &o);
+	expect_error(w, WEIR_ERR_ARGUMENT, "exactly one", NULL);
+	close_clean(w);
+}
+
+/* A replacing hook with create_graph: what it does is differentiated, too. */
+static void replacing_with_create_graph(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *x = scalar(w, 3), *h = weir_mul(x, x), *g, *gg;
+	weir_hook_options o;
+	int calls = 0;
+
+	(void)state;
+	weir_hook_options_init(&o);
+	o.replace = doubled;
+	o.user = &calls;
+	weir_hook_add(w, h, &o);
+	assert_true(weir_grad(weir_mul(h, x), &x, 1, &g, WEIR_CREATE_GRAPH)); /* x · 2 · 2x + x² = 5x² */
+	assert_true(weir_item(g) == 45);
+	assert_true(weir_grad(g, &x, 1, &gg, 0)); /* 10x: hooks see order 1 unless they ask for more */
+	assert_true(weir_item(gg) == 30);
+	assert_int_equal(calls, 1);
+	close_clean(w);
+}
+
+static void misuse(const weir_event *e, void *user)
+{
+	(void)user;
+	weir_tape_reset(e->ctx);
+}
+
+static void misuse_backward(const weir_event *e, void *user)
+{
+	(void)user;
+	weir_backward(e->node);
+}
+
+static weir_tensor *wrong_shape(const weir_event *e, void *user)
+{
+	(void)user;
+	return weir_zeros(e->ctx, WEIR_F64, SHAPE(2));
+}
+
+static weir_tensor *nothing(const weir_event *e, void *user)
+{
+	(void)e, (void)user;
+	return NULL;
+}
+
+static void removes_itself(const weir_event *e, void *user)
+{
+	(void)e;
+	weir_hook_remove(*(weir_hook **)user);
+}
+
+static void hooks_misused(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_hook *h = weir_on_grad(w, misuse, NULL, NULL);
+	weir_tensor *p = param(w, "p", 3), *y = weir_mul(p, p);
+	weir_hook_options o;
+
+	(void)state;
+	weir_backward(y);
+	expect_error(w, WEIR_ERR_HOOK, "weir_tape_reset", "hook", NULL);
+	weir_hook_remove(h);
+	h = weir_on_grad(w, misuse_backward, NULL, NULL);
+	weir_backward(y);
+	expect_error(w, WEIR_ERR_HOOK, "weir_backward", NULL);
+	weir_hook_remove(h);
+	weir_hook_options_init(&o);
+	o.replace = wrong_shape;
+	h = weir_hook_add(w, NULL, &o);
+	weir_backward(y);
+	expect_error(w, WEIR_ERR_HOOK, "[2] f64", "shape must be the same", NULL);
+	weir_hook_remove(h);
+	o.replace = nothing;
+	h = weir_hook_add(w, NULL, &o);
+	weir_backward(y);
+	expect_error(w, WEIR_ERR_HOOK, "returned no tensor", NULL);
+	weir_hook_remove(h);
+	h = weir_on_grad(w, removes_itself, &h, NULL);
+	weir_backward(y);
+	assert_true(weir_item(weir_grad_of(p)) == 6); /* the failed ones left nothing */
+	close_clean(w);
+}
+
+static weir_tensor *halved(const weir_event *e, void *user)
+{
+	(void)user;
+	return strcmp(e->op, "exp") ? e->value : weir_affine(e->value, 0.5, 0);
+}
+
+static void forward_replacing(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *x = scalar(w, 1), *y, *g;
+	weir_hook_options o;
+
+	(void)state;
+	weir_hook_options_init(&o);
+	o.forward = true;
+	o.replace = halved;
+	weir_hook_add(w, NULL, &o);
+	y = weir_exp(x);
+	assert_true(near_by(weir_item(y), exp(1.0) / 2, 1e-15));
+	assert_true(weir_grad(weir_neg(y), &x, 1, &g, 0));
+	assert_true(weir_item(g) < 0);
+	close_clean(w);
+}
+
+/* ---- replay and substitution ---- */
+
+static weir_tensor *to_relu(weir_tensor *old, weir_tensor *const *in, int n, void *user)
+{
+	(void)old, (void)user;
+	assert_int_equal(n, 1);
+	return weir_relu(in[0]);
+}
+
+static void replaying(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *p = param(w, "p", 2), *x = scalar(w, -3), *y, *z;
+	weir_rule rules[3] = { { .op = "sigmoid", .apply = to_relu }, { .tensor = x, .with = scalar(w, 5) }, { .scope = "a.b", .with = scalar(w, 7) } };
+
+	(void)state;
+	y = weir_sigmoid(weir_mul(p, x));
+	weir_scope_begin(w, "a");
+	weir_scope_begin(w, "bc"); /* no part of "a.b" */
+	y = weir_neg(y);
+	weir_scope_end(w);
+	weir_scope_begin(w, "b");
+	z = weir_add(y, x);
+	weir_scope_end(w);
+	weir_scope_end(w);
+	assert_true(weir_item(weir_replay(y, NULL, 0)) == weir_item(y));
+	assert_true(weir_item(weir_replay(y, rules, 1)) == 0);
+	assert_true(weir_item(weir_replay(y, rules, 2)) == -10);
+	assert_true(weir_item(weir_replay(z, rules, 3)) == 7);
+	assert_string_equal(weir_node(weir_replay(y, rules, 1)).scope, "a.bc");
+	weir_write_f64(p, (double[]){ 4 }, 1); /* parameters are read as they are now */
+	assert_true(weir_item(weir_replay(y, rules, 2)) == -20);
+	weir_tensor *again = weir_replay(y, rules, 2), *g;
+	assert_true(weir_grad(again, &p, 1, &g, 0)); /* a tape like any other */
+	assert_true(weir_item(g) == -5);
+	close_clean(w);
+}
+
+static void substituting(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *p = param(w, "p", 2), *q = scalar(w, 10), *y, *g;
+
+	(void)state;
+	assert_true(weir_substitute_begin(w, &p, &q, 1));
+	y = weir_mul(p, p);
+	weir_substitute_end(w);
+	assert_true(weir_item(y) == 100);
+	assert_true(weir_grad(y, &q, 1, &g, 0));
+	assert_true(weir_item(g) == 20);
+	assert_true(weir_item(weir_mul(p, p)) == 4);
+	assert_false(weir_substitute_begin(w, &q, &p, 1));
+	expect_error(w, WEIR_ERR_ARGUMENT, "no parameter", NULL);
+	g = weir_zeros(w, WEIR_F64, SHAPE(2));
+	assert_false(weir_substitute_begin(w, &p, &g, 1));
+	expect_error(w, WEIR_ERR_SHAPE, NULL);
+	weir_substitute_end(w);
+	expect_error(w, WEIR_ERR_ARGUMENT, NULL);
+	close_clean(w);
+}
+
+static void free_values(void **state)
+{
+	weir_options o;
+	weir_ctx *w;
+	weir_tensor *p, *h, *y;
+
+	(void)state;
+	weir_options_init(&o);
+	o.handler = NULL;
+	o.free_values = true;
+	w = weir_open(&o);
+	p = param(w, "p", 2);
+	h = weir_mul(p, p);
+	y = weir_mul(h, h);
+	weir_backward(y);
+	assert_true(weir_item(weir_grad_of(p)) == 32);
+	assert_true(weir_item(y) == 16); /* the root stays */
+	weir_item(h);
+	expect_error(w, WEIR_ERR_STALE, "released", "free_values", NULL);
+	weir_backward(y);
+	expect_error(w, WEIR_ERR_STALE, "free_values", NULL);
+	close_clean(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(two_backwards_on_one_tape),
+		cmocka_unit_test(used_twice),
+		cmocka_unit_test(shared_gradients),
+		cmocka_unit_test(update_with_a_live_tape),
+		cmocka_unit_test(failing_backward_leaves_accumulators),
+		cmocka_unit_test(refusals),
+		cmocka_unit_test(orders),
+		cmocka_unit_test(forward_mode),
+		cmocka_unit_test(retained),
+		cmocka_unit_test(observing),
+		cmocka_unit_test(replacing),
+		cmocka_unit_test(replacing_with_create_graph),
+		cmocka_unit_test(hooks_misused),
+		cmocka_unit_test(forward_replacing),
+		cmocka_unit_test(replaying),
+		cmocka_unit_test(substituting),
+		cmocka_unit_test(free_values),
+	};
+
+	return cmocka_run_group_tests_name("backward", tests, NULL, NULL);
+}
