@@ -116,8 +116,10 @@ int main(void)
 
 	for (int i = 0; i < 51; i++) deep[i] = 128;
 	for (int threads = 1; threads <= 2; threads++) {
-		net a = make(threads, mlp, 3, WEIR_ACT_RELU, 64, false), b = make(threads, deep, 50, WEIR_ACT_RELU, 64, false);
-		net c = make(threads, deep, 50, WEIR_ACT_RELU, 64, true), d = make(threads, deep, 50, WEIR_ACT_SIGMOID, 64, false);
+		net a = make(threads, mlp, 3, WEIR_ACT_RELU, 64, false),
+		    b = make(threads, deep, 50, WEIR_ACT_RELU, 64, false);
+		net c = make(threads, deep, 50, WEIR_ACT_RELU, 64, true),
+		    d = make(threads, deep, 50, WEIR_ACT_SIGMOID, 64, false);
 		double first, plain, norms;
 
 		train(&a);

@@ -16,7 +16,8 @@ static bool check_shape(weir_ctx *w, const char *who, weir_dtype dtype, int rank
 	} else if (rank && !shape) {
 		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: shape is NULL, but the rank is %d", who, rank);
 	} else if (weir__numel(rank, shape) < 0) {
-		weir_fail(w, WEIR_ERR_SHAPE, "%s: shape %s: extents must be 0 or more and their product must fit in memory", who,
+		weir_fail(w, WEIR_ERR_SHAPE,
+			  "%s: shape %s: extents must be 0 or more and their product must fit in memory", who,
 			  weir__shape_text(rank, shape, &text));
 	} else {
 		return true;
@@ -48,7 +49,8 @@ static void fill(weir_tensor *t, double value)
 	if (weir_is_bad(t)) return;
 	if (weir__is_float(t->dtype)) {
 		weir__enter(t->ctx);
-		weir__map(WEIR_MAP_fill, (weir_dtype)t->dtype, 1, &t->numel, weir__at(t), WEIR_DST_WRITE, NULL, &value, t->ctx->threads);
+		weir__map(WEIR_MAP_fill, (weir_dtype)t->dtype, 1, &t->numel, weir__at(t), WEIR_DST_WRITE, NULL, &value,
+			  t->ctx->threads);
 		weir__leave(t->ctx);
 		return;
 	}
@@ -103,19 +105,23 @@ weir_tensor *weir_from(weir_ctx *w, weir_dtype dtype, int rank, const int64_t *s
 	return t;
 }
 
-static weir_tensor *draw(weir_ctx *w, const char *who, weir_dtype dtype, int rank, const int64_t *shape, double a, double b, bool normal)
+static weir_tensor *draw(weir_ctx *w, const char *who, weir_dtype dtype, int rank, const int64_t *shape, double a,
+			 double b, bool normal)
 {
 	weir_tensor *t;
 	uint64_t stream;
 
 	if (weir_ok(w) && dtype != WEIR_F32 && dtype != WEIR_F64)
-		return weir_fail(w, WEIR_ERR_DTYPE, "%s: random numbers are drawn in f32 or f64, not in %s", who, weir_dtype_name(dtype));
+		return weir_fail(w, WEIR_ERR_DTYPE, "%s: random numbers are drawn in f32 or f64, not in %s", who,
+				 weir_dtype_name(dtype));
 	t = leaf(w, who, dtype, rank, shape);
 	if (weir_is_bad(t)) return t;
 	weir__enter(w);
 	stream = weir_random_stream(w);
 	for (int64_t i = 0; i < t->numel; i++)
-		weir__set(t, i, normal ? a + b * weir_random_normal(w, stream, (uint64_t)i) : a + (b - a) * weir_random_uniform(w, stream, (uint64_t)i));
+		weir__set(t, i,
+			  normal ? a + b * weir_random_normal(w, stream, (uint64_t)i)
+				 : a + (b - a) * weir_random_uniform(w, stream, (uint64_t)i));
 	weir__leave(w);
 	return t;
 }
@@ -137,7 +143,8 @@ weir_tensor *weir_param_new(weir_ctx *w, const char *name, weir_dtype dtype, int
 	if (!w) return weir__bad_of(weir__nowhere());
 	if (!check_shape(w, "weir_param_new", dtype, rank, shape)) return w->bad;
 	if (!weir__is_float((int)dtype))
-		return weir_fail(w, WEIR_ERR_DTYPE, "weir_param_new: %s is %s; a parameter is f32 or f64", name ? name : "", weir_dtype_name(dtype));
+		return weir_fail(w, WEIR_ERR_DTYPE, "weir_param_new: %s is %s; a parameter is f32 or f64",
+				 name ? name : "", weir_dtype_name(dtype));
 	t = weir__kept_new(w, (int)dtype, rank, shape);
 	if (weir_is_bad(t)) return t;
 	t->kept->param = true;
@@ -225,7 +232,9 @@ weir_tensor *weir_set_name(weir_tensor *t, const char *name)
 
 	if (!weir__alive(t, "weir_set_name")) return w->bad;
 	if (!name) name = "";
-	if (strlen(name) > 65535) return weir_fail(w, WEIR_ERR_LIMIT, "weir_set_name: a name of %zu bytes; at most 65535 are allowed", strlen(name));
+	if (strlen(name) > 65535)
+		return weir_fail(w, WEIR_ERR_LIMIT, "weir_set_name: a name of %zu bytes; at most 65535 are allowed",
+				 strlen(name));
 	if (t->flags & WEIR_T_KEPT) {
 		if (!(copy = weir__text_copy(w, name))) return w->bad;
 		weir__text_free(w, t->kept->name);
@@ -280,7 +289,9 @@ void weir__set(weir_tensor *t, int64_t i, double v)
 	case WEIR_F32: *(float *)(void *)p = (float)v; break;
 	case WEIR_F64: *(double *)(void *)p = v; break;
 	case WEIR_I32: *(int32_t *)(void *)p = (int32_t)to_integer(v, -2147483648.0, 2147483647.0, INT32_MAX); break;
-	case WEIR_I64: *(int64_t *)(void *)p = to_integer(v, -9223372036854775808.0, 9223372036854775808.0, INT64_MAX); break;
+	case WEIR_I64:
+		*(int64_t *)(void *)p = to_integer(v, -9223372036854775808.0, 9223372036854775808.0, INT64_MAX);
+		break;
 	default: *(uint8_t *)p = (uint8_t)to_integer(v, 0, 255, 255); break;
 	}
 }
@@ -296,7 +307,8 @@ static bool writable(weir_tensor *t, const char *who)
 
 	if (!weir__usable(t, who)) return false;
 	if (!(t->flags & WEIR_T_SHARED)) return true;
-	weir_fail(t->ctx, WEIR_ERR_ARGUMENT, "%s: %s is shared from another context, which alone may write to it", who, weir__describe(t, &text));
+	weir_fail(t->ctx, WEIR_ERR_ARGUMENT, "%s: %s is shared from another context, which alone may write to it", who,
+		  weir__describe(t, &text));
 	return false;
 }
 
@@ -325,7 +337,8 @@ double weir_item(const weir_tensor *t)
 		get_all(t, 0, &v, 1);
 		return v;
 	}
-	weir_fail(t->ctx, WEIR_ERR_SHAPE, "weir_item: %s has %lld elements; weir_get() reads one of many", weir__describe(t, &text), (long long)t->numel);
+	weir_fail(t->ctx, WEIR_ERR_SHAPE, "weir_item: %s has %lld elements; weir_get() reads one of many",
+		  weir__describe(t, &text), (long long)t->numel);
 	return nan_value();
 }
 
@@ -335,7 +348,8 @@ static bool in_range(const weir_tensor *t, const char *who, int64_t i)
 
 	if (!weir__usable(t, who)) return false;
 	if (i >= 0 && i < t->numel) return true;
-	weir_fail(t->ctx, WEIR_ERR_INDEX, "%s: element %lld of %s, which has %lld", who, (long long)i, weir__describe(t, &text), (long long)t->numel);
+	weir_fail(t->ctx, WEIR_ERR_INDEX, "%s: element %lld of %s, which has %lld", who, (long long)i,
+		  weir__describe(t, &text), (long long)t->numel);
 	return false;
 }
 
@@ -352,7 +366,8 @@ static bool sizes_equal(const weir_tensor *t, const char *who, const char *what,
 	weir_text_buf text;
 
 	if (have == want) return true;
-	weir_fail(t->ctx, WEIR_ERR_SHAPE, "%s: %s is %lld, but %s takes %lld", who, what, (long long)have, weir__describe(t, &text), (long long)want);
+	weir_fail(t->ctx, WEIR_ERR_SHAPE, "%s: %s is %lld, but %s takes %lld", who, what, (long long)have,
+		  weir__describe(t, &text), (long long)want);
 	return false;
 }
 
@@ -365,7 +380,8 @@ bool weir_read(const weir_tensor *t, void *dst, size_t bytes)
 	if (!sizes_equal(t, "weir_read", "bytes", (int64_t)bytes, t->numel * (int64_t)size)) return false;
 	if (t->contiguous && bytes) memcpy(dst, weir__at(t), bytes);
 	for (int64_t i = 0; !t->contiguous && i < t->numel; i++)
-		memcpy((char *)dst + (size_t)i * size, (const char *)weir__at(t) + weir__element_offset(t, i) * (int64_t)size, size);
+		memcpy((char *)dst + (size_t)i * size,
+		       (const char *)weir__at(t) + weir__element_offset(t, i) * (int64_t)size, size);
 	return true;
 }
 
@@ -382,7 +398,8 @@ static bool leaf_to_write(weir_tensor *t, const char *who)
 
 	if (!writable(t, who)) return false;
 	if (!t->nin && t->contiguous) return true;
-	weir_fail(t->ctx, WEIR_ERR_ARGUMENT, "%s: %s is the result of %s; only leaves, kept tensors and parameters are written", who,
+	weir_fail(t->ctx, WEIR_ERR_ARGUMENT,
+		  "%s: %s is the result of %s; only leaves, kept tensors and parameters are written", who,
 		  weir__describe(t, &text), t->op->name);
 	return false;
 }
@@ -390,7 +407,8 @@ static bool leaf_to_write(weir_tensor *t, const char *who)
 bool weir_write(weir_tensor *t, const void *src, size_t bytes)
 {
 	if (!leaf_to_write(t, "weir_write")) return false;
-	if (!sizes_equal(t, "weir_write", "bytes", (int64_t)bytes, t->numel * (int64_t)weir__size_of(t->dtype))) return false;
+	if (!sizes_equal(t, "weir_write", "bytes", (int64_t)bytes, t->numel * (int64_t)weir__size_of(t->dtype)))
+		return false;
 	if (bytes) memcpy(weir_data_mut(t, "weir_write"), src, bytes);
 	return true;
 }

@@ -19,7 +19,12 @@ static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[
 }
 
 const weir_op weir_op_add = {
-	.name = "add", .arity = 2, .flags = WEIR_OP_ELEMENTWISE, .shape = weir_same_shape, .forward = forward, .vjp = vjp,
+	.name = "add",
+	.arity = 2,
+	.flags = WEIR_OP_ELEMENTWISE,
+	.shape = weir_same_shape,
+	.forward = forward,
+	.vjp = vjp,
 };
 
 weir_tensor *weir__add(weir_tensor *a, weir_tensor *b)

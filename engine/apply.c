@@ -36,8 +36,10 @@ static bool check_operands(weir_ctx *w, const weir_op *op, weir_tensor *const *i
 			return false;
 		}
 		if (other != w) {
-			weir_fail(w, WEIR_ERR_CONTEXT, "%s: operand %d, %s, belongs to another context; weir_share() lends a kept tensor to one",
-				  weir__who(w, op), i, weir__describe(in[i], &text));
+			weir_fail(
+				w, WEIR_ERR_CONTEXT,
+				"%s: operand %d, %s, belongs to another context; weir_share() lends a kept tensor to one",
+				weir__who(w, op), i, weir__describe(in[i], &text));
 			return false;
 		}
 		if (!weir__usable(in[i], weir__who(w, op))) return false;
@@ -50,7 +52,8 @@ static bool connect(weir_tensor *y, const weir_op *op, weir_tensor *const *in, i
 {
 	weir_ctx *w = y->ctx;
 	size_t pointers = (size_t)n * sizeof *in, versions = ((size_t)n * sizeof(uint32_t) + 15) & ~(size_t)15;
-	char *p = n || op->attr_size ? weir__arena_take(&w->arena[w->arena_now], versions + op->attr_size + pointers) : NULL;
+	char *p = n || op->attr_size ? weir__arena_take(&w->arena[w->arena_now], versions + op->attr_size + pointers)
+				     : NULL;
 
 	if (n || op->attr_size) {
 		if (!p) return false;
@@ -82,10 +85,11 @@ static weir_tensor *result(weir_shaping *s)
 	weir_text_buf text;
 
 	if (s->rank < 0 || s->rank > WEIR_MAX_RANK)
-		return weir_fail(s->ctx, WEIR_ERR_LIMIT, "%s: the result has %d axes; a tensor has 0 to %d", weir__who(s->ctx, s->op), s->rank, WEIR_MAX_RANK);
+		return weir_fail(s->ctx, WEIR_ERR_LIMIT, "%s: the result has %d axes; a tensor has 0 to %d",
+				 weir__who(s->ctx, s->op), s->rank, WEIR_MAX_RANK);
 	if (weir__numel(s->rank, s->shape) < 0)
-		return weir_fail(s->ctx, WEIR_ERR_SHAPE, "%s: the result's shape %s does not fit in memory", weir__who(s->ctx, s->op),
-				 weir__shape_text(s->rank, s->shape, &text));
+		return weir_fail(s->ctx, WEIR_ERR_SHAPE, "%s: the result's shape %s does not fit in memory",
+				 weir__who(s->ctx, s->op), weir__shape_text(s->rank, s->shape, &text));
 	if (s->view) return weir__tensor_view(s->in[0], s->op, s->rank, s->shape, s->stride, s->offset);
 	return weir__tensor_new(s->ctx, s->op, (int)s->dtype, s->rank, s->shape);
 }
@@ -97,7 +101,8 @@ static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in
 	weir_tensor *y;
 
 	if (!op->shape(&s)) {
-		if (weir_ok(w)) weir_fail(w, WEIR_ERR_SHAPE, "%s: the shape rule refused its operands", weir__who(w, op));
+		if (weir_ok(w))
+			weir_fail(w, WEIR_ERR_SHAPE, "%s: the shape rule refused its operands", weir__who(w, op));
 		return w->bad;
 	}
 	y = result(&s);
@@ -159,7 +164,12 @@ static void copy_vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor
 
 /* contiguous: y = x, in row-major memory of its own. The gradient passes through. */
 static const weir_op contiguous_op = {
-	.name = "contiguous", .arity = 1, .flags = WEIR_OP_ELEMENTWISE, .shape = copy_shape, .forward = copy_forward, .vjp = copy_vjp,
+	.name = "contiguous",
+	.arity = 1,
+	.flags = WEIR_OP_ELEMENTWISE,
+	.shape = copy_shape,
+	.forward = copy_forward,
+	.vjp = copy_vjp,
 };
 
 weir_tensor *weir_contiguous(weir_tensor *t)

@@ -18,14 +18,14 @@
 typedef struct pass {
 	weir_ctx *w;
 	const weir_request *r;
-	int64_t n;              /* nodes 0 .. n - 1 take part */
-	weir_tensor **g;        /* gradient so far, or NULL */
+	int64_t n;       /* nodes 0 .. n - 1 take part */
+	weir_tensor **g; /* gradient so far, or NULL */
 	uint8_t *need;
 	size_t g_bytes, need_bytes;
-	struct staged {         /* gradients for accumulators: handed over only when the pass is through */
+	struct staged { /* gradients for accumulators: handed over only when the pass is through */
 		weir_kept *k;
 		weir_tensor *grad;
-	} *staged;
+	} * staged;
 	int64_t n_staged, staged_capacity;
 	int order;
 } pass;
@@ -56,7 +56,8 @@ static void mark_needed(pass *p)
 		if ((!r->nx && wanted_leaf(t)) || (t->flags & WEIR_T_RETAIN)) p->need[i] |= NEED_PATH | NEED_TARGET;
 		if (t->op->flags & WEIR_OP_STOP) continue;
 		for (int j = 0; j < t->nin && !(p->need[i] & NEED_PATH); j++) {
-			if (t->in[j]->index >= 0 && p->need[t->in[j]->index] && (t->in[j]->flags & WEIR_T_RECORDED)) p->need[i] |= NEED_PATH;
+			if (t->in[j]->index >= 0 && p->need[t->in[j]->index] && (t->in[j]->flags & WEIR_T_RECORDED))
+				p->need[i] |= NEED_PATH;
 		}
 	}
 }
@@ -133,11 +134,16 @@ static bool check_value(const weir_tensor *y, const weir_tensor *v, uint32_t ver
 
 	if (v->store && v->store->version == version) return true;
 	if (v->store)
-		weir_fail(y->ctx, WEIR_ERR_VERSION, "%s: %s was changed by %s after the forward pass, but the gradient of %s at %s needs the old value; run forward again, or backward before the change",
-			  who, weir__describe(v, &text), v->store->writer ? v->store->writer : "a write", y->op->name, y->here ? y->here : "an unknown line");
+		weir_fail(
+			y->ctx, WEIR_ERR_VERSION,
+			"%s: %s was changed by %s after the forward pass, but the gradient of %s at %s needs the old value; run forward again, or backward before the change",
+			who, weir__describe(v, &text), v->store->writer ? v->store->writer : "a write", y->op->name,
+			y->here ? y->here : "an unknown line");
 	else
-		weir_fail(y->ctx, WEIR_ERR_STALE, "%s: the value of %s was released, but the gradient of %s needs it; a second backward on one tape needs weir_options.free_values off",
-			  who, weir__describe(v, &text), y->op->name);
+		weir_fail(
+			y->ctx, WEIR_ERR_STALE,
+			"%s: the value of %s was released, but the gradient of %s needs it; a second backward on one tape needs weir_options.free_values off",
+			who, weir__describe(v, &text), y->op->name);
 	return false;
 }
 
@@ -197,8 +203,9 @@ static bool hand_on(pass *p, weir_tensor *y, weir_tensor **gx, int64_t start)
 			continue;
 		}
 		if (!same_shape(gx[i], y->in[i])) {
-			weir_fail(p->w, WEIR_ERR_GRADIENT, "%s: the rule of %s gave a gradient %s for operand %d, which is %s", p->r->who, y->op->name,
-				  weir__describe(gx[i], &a), i, weir__describe(y->in[i], &b));
+			weir_fail(p->w, WEIR_ERR_GRADIENT,
+				  "%s: the rule of %s gave a gradient %s for operand %d, which is %s", p->r->who,
+				  y->op->name, weir__describe(gx[i], &a), i, weir__describe(y->in[i], &b));
 			return false;
 		}
 		for (int j = 0; j < i && fresh; j++) fresh = gx[j] != gx[i];
@@ -246,13 +253,15 @@ static bool differentiate(pass *p, weir_tensor *y, weir_tensor *gy)
 
 	if (!y->nin || (y->op->flags & WEIR_OP_STOP)) return true;
 	if (!y->op->vjp && !y->op->vjp_fused) {
-		weir_fail(w, WEIR_ERR_GRADIENT, "%s: %s (%s) has no gradient", p->r->who, y->op->name, weir_node(y).name);
+		weir_fail(w, WEIR_ERR_GRADIENT, "%s: %s (%s) has no gradient", p->r->who, y->op->name,
+			  weir_node(y).name);
 		return false;
 	}
 	if (!check_kept_values(y, p->r->who)) return false;
 	if (!p->r->graph && y->op->vjp_fused && y->nin <= FEW) return run_fused(p, y, gy);
 	if (!y->op->vjp) {
-		weir_fail(w, WEIR_ERR_GRADIENT, "%s: %s has a fused rule only, so it can't be differentiated twice", p->r->who, y->op->name);
+		weir_fail(w, WEIR_ERR_GRADIENT, "%s: %s has a fused rule only, so it can't be differentiated twice",
+			  p->r->who, y->op->name);
 		return false;
 	}
 	w->here = y->here;
@@ -387,7 +396,9 @@ static bool loop(pass *p)
 		g = finish(p, t, g);
 		if (weir_is_bad(g) || !deliver(p, t, g, &keep) || !differentiate(p, t, g)) return false;
 		if (!keep) drop(p, g);
-		if (w->options.free_values && !p->r->graph && t->nin && i != p->n - 1 && !(t->flags & WEIR_T_RETAIN) && !t->kept) weir__release_value(t);
+		if (w->options.free_values && !p->r->graph && t->nin && i != p->n - 1 && !(t->flags & WEIR_T_RETAIN) &&
+		    !t->kept)
+			weir__release_value(t);
 	}
 	return true;
 }

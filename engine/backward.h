@@ -6,13 +6,13 @@
 
 /* What one pass is asked for. */
 typedef struct weir_request {
-	weir_tensor *const *ys;  /* seeds: gradient gys[i] enters at ys[i] */
+	weir_tensor *const *ys; /* seeds: gradient gys[i] enters at ys[i] */
 	weir_tensor *const *gys;
 	int ny;
-	weir_tensor *const *xs;  /* whose gradients are wanted; none: accumulate into parameters */
+	weir_tensor *const *xs; /* whose gradients are wanted; none: accumulate into parameters */
 	int nx;
-	weir_tensor **gxs;       /* results; NULL where y does not depend on xs[i] */
-	bool graph;              /* record the pass */
+	weir_tensor **gxs; /* results; NULL where y does not depend on xs[i] */
+	bool graph;        /* record the pass */
 	bool no_hooks;
 	const char *who;
 } weir_request;

@@ -60,8 +60,16 @@ static weir_tensor *bad_new(weir_ctx *w)
 	weir_tensor *t = weir__arena_take(&w->lasting, sizeof *t + 2 * sizeof(int64_t));
 
 	if (!t) return NULL;
-	*t = (weir_tensor){ .ctx = w, .numel = 1, .life = WEIR_LIFE_KEPT, .index = -1, .origin = -1, .flags = WEIR_T_BAD | WEIR_T_KEPT,
-			    .contiguous = 1, .shape = (int64_t *)(t + 1), .stride = (int64_t *)(t + 1), .op = &weir__op_input };
+	*t = (weir_tensor){ .ctx = w,
+			    .numel = 1,
+			    .life = WEIR_LIFE_KEPT,
+			    .index = -1,
+			    .origin = -1,
+			    .flags = WEIR_T_BAD | WEIR_T_KEPT,
+			    .contiguous = 1,
+			    .shape = (int64_t *)(t + 1),
+			    .stride = (int64_t *)(t + 1),
+			    .op = &weir__op_input };
 	return t;
 }
 
@@ -72,7 +80,8 @@ weir_ctx *weir_open(const weir_options *options)
 
 	weir_options_init(&o);
 	if (options) o = *options;
-	if (!o.allocator.alloc || !o.allocator.free) o.allocator = (weir_allocator){ default_alloc, default_free, NULL };
+	if (!o.allocator.alloc || !o.allocator.free)
+		o.allocator = (weir_allocator){ default_alloc, default_free, NULL };
 	w = o.allocator.alloc(o.allocator.user, sizeof *w, WEIR_ALIGN);
 	if (!w) return weir__nowhere();
 	memset(w, 0, sizeof *w);

@@ -16,27 +16,27 @@ struct weir_ctx {
 
 	weir_status status;
 	char message[WEIR_MESSAGE];
-	char who[64];            /* see weir__who */
-	const char *outer;       /* the composed function that runs, or NULL */
+	char who[64];      /* see weir__who */
+	const char *outer; /* the composed function that runs, or NULL */
 	weir_tensor *bad;
 
 	weir_memory memory;
 	weir_pool pool;
-	weir_arena arena[2];     /* headers of this tape and of the one before, so that a stale one can still be told */
+	weir_arena arena[2]; /* headers of this tape and of the one before, so that a stale one can still be told */
 	int arena_now;
-	weir_arena lasting;      /* headers of kept tensors, hooks' and scopes' records */
-	void *free_header;       /* dropped kept headers, for reuse after two resets */
+	weir_arena lasting; /* headers of kept tensors, hooks' and scopes' records */
+	void *free_header;  /* dropped kept headers, for reuse after two resets */
 	void *dropped[2];
 
-	weir_tensor **tape;      /* every tensor since the last reset, NULL where scratch was released */
+	weir_tensor **tape; /* every tensor since the last reset, NULL where scratch was released */
 	int64_t length, capacity;
-	uint32_t life;           /* number of this tape */
+	uint32_t life; /* number of this tape */
 	struct weir_retained {
 		weir_tensor *t, *grad; /* weir_retain_grad: of which node, and the gradient or NULL */
-	} *retained_list;
+	} * retained_list;
 	int64_t retained, retained_capacity;
 
-	weir_kept *kept;         /* list of kept tensors */
+	weir_kept *kept; /* list of kept tensors */
 	weir_owned *owned;
 	struct weir_hook *hooks; /* of the context, in the order set */
 	bool hooks_removed;      /* some wait to be freed */
@@ -45,16 +45,16 @@ struct weir_ctx {
 	int forward_hooks, backward_hooks; /* how many are set on the context */
 
 	weir_scopes scopes;
-	const char *here;        /* source line of the outermost call, or NULL */
+	const char *here; /* source line of the outermost call, or NULL */
 
 	int no_grad;
 	int in_hook;
-	int order;               /* order of nodes made now: 0, or k inside a rule of order k - 1 */
-	int32_t rule_of;         /* node whose rule runs, or -1 */
-	int depth;               /* nesting of public calls, for the floating-point environment */
+	int order;       /* order of nodes made now: 0, or k inside a rule of order k - 1 */
+	int32_t rule_of; /* node whose rule runs, or -1 */
+	int depth;       /* nesting of public calls, for the floating-point environment */
 	weir_fp_state fp;
 
-	uint64_t streams;        /* random streams given out */
+	uint64_t streams; /* random streams given out */
 	struct weir_substitution *substitution;
 };
 

@@ -8,10 +8,9 @@
 
 static const struct {
 	const char *name, *text;
-} statuses[WEIR_STATUS_COUNT] = {
-	{ "WEIR_OK", "no error" },
+} statuses[WEIR_STATUS_COUNT] = { { "WEIR_OK", "no error" },
 #define X(name, text) { "WEIR_ERR_" #name, text },
-	WEIR_ERRORS(X)
+				  WEIR_ERRORS(X)
 #undef X
 };
 
@@ -76,8 +75,15 @@ static weir_ctx nowhere = {
 };
 static int64_t no_extents[1];
 static weir_tensor nowhere_bad = {
-	.shape = no_extents, .stride = no_extents, .numel = 1,
-	.ctx = &nowhere, .life = WEIR_LIFE_KEPT, .index = -1, .origin = -1, .flags = WEIR_T_BAD | WEIR_T_KEPT, .contiguous = 1,
+	.shape = no_extents,
+	.stride = no_extents,
+	.numel = 1,
+	.ctx = &nowhere,
+	.life = WEIR_LIFE_KEPT,
+	.index = -1,
+	.origin = -1,
+	.flags = WEIR_T_BAD | WEIR_T_KEPT,
+	.contiguous = 1,
 };
 
 weir_ctx *weir__nowhere(void)

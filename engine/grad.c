@@ -20,10 +20,13 @@ static bool differentiable(weir_tensor *y, const char *who)
 	if (!weir__alive(y, who)) return false;
 	node = weir__node_of(y);
 	if (!weir__is_float(y->dtype)) {
-		weir_fail(y->ctx, WEIR_ERR_DTYPE, "%s: %s can't be differentiated; only f32 and f64 can", who, weir__describe(y, &text));
-	} else if (!node || !(node->flags & WEIR_T_RECORDED)) {
-		weir_fail(y->ctx, WEIR_ERR_GRADIENT, "%s: %s was made without recording (inside weir_no_grad_begin(), or a hook), so it has no gradient", who,
+		weir_fail(y->ctx, WEIR_ERR_DTYPE, "%s: %s can't be differentiated; only f32 and f64 can", who,
 			  weir__describe(y, &text));
+	} else if (!node || !(node->flags & WEIR_T_RECORDED)) {
+		weir_fail(
+			y->ctx, WEIR_ERR_GRADIENT,
+			"%s: %s was made without recording (inside weir_no_grad_begin(), or a hook), so it has no gradient",
+			who, weir__describe(y, &text));
 	} else {
 		return true;
 	}
@@ -35,8 +38,8 @@ static bool one_element(const weir_tensor *y, const char *who, const char *inste
 	weir_text_buf text;
 
 	if (y->numel == 1) return true;
-	weir_fail(y->ctx, WEIR_ERR_SHAPE, "%s: %s has %lld elements; the gradient is that of one number: %s", who, weir__describe(y, &text),
-		  (long long)y->numel, instead);
+	weir_fail(y->ctx, WEIR_ERR_SHAPE, "%s: %s has %lld elements; the gradient is that of one number: %s", who,
+		  weir__describe(y, &text), (long long)y->numel, instead);
 	return false;
 }
 
@@ -84,7 +87,8 @@ void weir_backward(weir_tensor *loss)
 	weir_tensor *one;
 	weir_request r = { .ys = &loss, .ny = 1, .gys = &one, .who = "weir_backward" };
 
-	if (weir__in_hook(w, "weir_backward") || !differentiable(loss, "weir_backward") || !one_element(loss, "weir_backward", "sum or mean it first"))
+	if (weir__in_hook(w, "weir_backward") || !differentiable(loss, "weir_backward") ||
+	    !one_element(loss, "weir_backward", "sum or mean it first"))
 		return;
 	place = weir_mark(w);
 	one = ones_like(loss);
@@ -108,21 +112,25 @@ static bool check_xs(weir_ctx *w, weir_tensor *const *xs, int n, const char *who
 		}
 		if (!weir__alive(xs[i], who)) return false;
 		if (!weir__is_float(xs[i]->dtype)) {
-			weir_fail(w, WEIR_ERR_DTYPE, "%s: xs[%d] is %s; only f32 and f64 have gradients", who, i, weir__describe(xs[i], &text));
+			weir_fail(w, WEIR_ERR_DTYPE, "%s: xs[%d] is %s; only f32 and f64 have gradients", who, i,
+				  weir__describe(xs[i], &text));
 			return false;
 		}
 	}
 	return true;
 }
 
-static bool check_used(weir_ctx *w, weir_tensor *const *xs, int n, weir_tensor *const *gxs, unsigned flags, const char *who)
+static bool check_used(weir_ctx *w, weir_tensor *const *xs, int n, weir_tensor *const *gxs, unsigned flags,
+		       const char *who)
 {
 	weir_text_buf text;
 
 	for (int i = 0; i < n && !(flags & WEIR_ALLOW_UNUSED); i++) {
 		if (gxs[i]) continue;
-		weir_fail(w, WEIR_ERR_GRADIENT, "%s: the result does not depend on xs[%d], %s; WEIR_ALLOW_UNUSED gives NULL instead of this error", who, i,
-			  weir__describe(xs[i], &text));
+		weir_fail(
+			w, WEIR_ERR_GRADIENT,
+			"%s: the result does not depend on xs[%d], %s; WEIR_ALLOW_UNUSED gives NULL instead of this error",
+			who, i, weir__describe(xs[i], &text));
 		return false;
 	}
 	return true;
@@ -134,13 +142,21 @@ static void all_bad(weir_ctx *w, weir_tensor **gxs, int n)
 }
 
 /* One vjp; unrecorded, its scratch is rewound and the results are moved down. */
-static bool vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs, unsigned flags, const char *who)
+static bool vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs, unsigned flags,
+		const char *who)
 {
 	weir_ctx *w = weir__ctx_of(y);
 	weir_place place;
 	weir_text_buf a, b;
-	weir_request r = { .ys = &y, .gys = &gy, .ny = 1, .xs = xs, .nx = n, .gxs = gxs, .graph = flags & WEIR_CREATE_GRAPH,
-			   .no_hooks = flags & WEIR_NO_HOOKS, .who = who };
+	weir_request r = { .ys = &y,
+			   .gys = &gy,
+			   .ny = 1,
+			   .xs = xs,
+			   .nx = n,
+			   .gxs = gxs,
+			   .graph = flags & WEIR_CREATE_GRAPH,
+			   .no_hooks = flags & WEIR_NO_HOOKS,
+			   .who = who };
 
 	if (!weir_ok(w) || !differentiable(y, who) || !check_xs(w, xs, n, who)) {
 		all_bad(w, gxs, n);
@@ -151,7 +167,8 @@ static bool vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, 
 	if (!gy) {
 		if (one_element(y, who, "weir_vjp() takes a cotangent for more")) gy = ones_like(y);
 	} else if (weir__usable(gy, who) && !same_shape(gy, y)) {
-		weir_fail(w, WEIR_ERR_SHAPE, "%s: gy is %s, but y is %s; they must be alike", who, weir__describe(gy, &a), weir__describe(y, &b));
+		weir_fail(w, WEIR_ERR_SHAPE, "%s: gy is %s, but y is %s; they must be alike", who,
+			  weir__describe(gy, &a), weir__describe(y, &b));
 	}
 	if (!weir_ok(w) || !weir__backward(w, &r) || !check_used(w, xs, n, gxs, flags, who)) {
 		all_bad(w, gxs, n);
@@ -188,13 +205,18 @@ weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const
 	size_t bytes = 3 * (size_t)(n > 0 ? n : 1) * sizeof *g;
 	weir_text_buf a, b;
 	int used = 0;
-	weir_request second = { .xs = &u, .nx = 1, .gxs = &jv, .graph = flags & WEIR_CREATE_GRAPH,
-				.no_hooks = flags & WEIR_NO_HOOKS, .who = "weir_jvp" };
+	weir_request second = { .xs = &u,
+				.nx = 1,
+				.gxs = &jv,
+				.graph = flags & WEIR_CREATE_GRAPH,
+				.no_hooks = flags & WEIR_NO_HOOKS,
+				.who = "weir_jvp" };
 
 	if (!weir_ok(w) || !differentiable(y, "weir_jvp") || !check_xs(w, xs, n, "weir_jvp")) return w->bad;
 	for (int i = 0; i < n; i++) {
 		if (!vxs[i] || !weir__usable(vxs[i], "weir_jvp") || !same_shape(vxs[i], xs[i]))
-			return weir_fail(w, WEIR_ERR_SHAPE, "weir_jvp: vxs[%d] is %s, but xs[%d] is %s; they must be alike", i,
+			return weir_fail(w, WEIR_ERR_SHAPE,
+					 "weir_jvp: vxs[%d] is %s, but xs[%d] is %s; they must be alike", i,
 					 vxs[i] ? weir__describe(vxs[i], &a) : "NULL", i, weir__describe(xs[i], &b));
 	}
 	if (!(g = weir__pool_take(w, &bytes))) return w->bad;
@@ -267,8 +289,9 @@ bool weir_set_grad(weir_tensor *param, const weir_tensor *grad)
 	if (!is_param(param, "weir_set_grad") || !weir__usable(grad, "weir_set_grad")) return false;
 	k = param->kept;
 	if (!same_shape(k->t, grad)) {
-		weir_fail(param->ctx, WEIR_ERR_SHAPE, "weir_set_grad: the gradient is %s, the parameter %s; they must be alike", weir__describe(grad, &a),
-			  weir__describe(k->t, &b));
+		weir_fail(param->ctx, WEIR_ERR_SHAPE,
+			  "weir_set_grad: the gradient is %s, the parameter %s; they must be alike",
+			  weir__describe(grad, &a), weir__describe(k->t, &b));
 		return false;
 	}
 	if (!k->grad && weir_is_bad(k->grad = weir__kept_new(k->t->ctx, grad->dtype, grad->rank, grad->shape))) {
@@ -276,8 +299,8 @@ bool weir_set_grad(weir_tensor *param, const weir_tensor *grad)
 		return false;
 	}
 	if (!(s = weir__storage_new(k->t->ctx, (size_t)grad->numel * weir__size_of(grad->dtype)))) return false;
-	weir__copy((weir_dtype)grad->dtype, grad->rank, grad->shape, s->data, k->grad->stride, &(weir_strided){ weir__at(grad), grad->stride },
-		   k->t->ctx->threads);
+	weir__copy((weir_dtype)grad->dtype, grad->rank, grad->shape, s->data, k->grad->stride,
+		   &(weir_strided){ weir__at(grad), grad->stride }, k->t->ctx->threads);
 	weir__release_value(k->grad);
 	k->grad->store = s;
 	k->grad->flags &= (uint16_t)~WEIR_T_RELEASED;
@@ -311,7 +334,8 @@ weir_tensor *weir_retain_grad(weir_tensor *t)
 
 		if (!bigger) return w->bad;
 		if (w->retained) memcpy(bigger, w->retained_list, (size_t)w->retained * sizeof *bigger);
-		if (w->retained_list) weir__pool_give(w, w->retained_list, (size_t)w->retained_capacity * sizeof *bigger);
+		if (w->retained_list)
+			weir__pool_give(w, w->retained_list, (size_t)w->retained_capacity * sizeof *bigger);
 		w->retained_list = bigger;
 		w->retained_capacity = more;
 	}

@@ -34,7 +34,9 @@ weir_hook *weir_hook_add(weir_ctx *w, weir_tensor *t, const weir_hook_options *o
 		return NULL;
 	}
 	if (t && o->forward) {
-		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_hook_add: a forward hook is set on the context: a tensor is computed before it can be named");
+		weir_fail(
+			w, WEIR_ERR_ARGUMENT,
+			"weir_hook_add: a forward hook is set on the context: a tensor is computed before it can be named");
 		return NULL;
 	}
 	if (!(h = weir__pool_take(w, &size))) return NULL;
@@ -140,8 +142,18 @@ static weir_event event_of(weir_tensor *node, weir_tensor *value, bool backward,
 {
 	weir_node_info info = weir_node(node);
 
-	return (weir_event){ .ctx = node->ctx, .node = node, .value = value, .name = info.name, .op = info.op, .scope = info.scope,
-			     .here = info.here, .index = info.index, .call = info.call, .order = order, .backward = backward, .fp_flags = fp_flags };
+	return (weir_event){ .ctx = node->ctx,
+			     .node = node,
+			     .value = value,
+			     .name = info.name,
+			     .op = info.op,
+			     .scope = info.scope,
+			     .here = info.here,
+			     .index = info.index,
+			     .call = info.call,
+			     .order = order,
+			     .backward = backward,
+			     .fp_flags = fp_flags };
 }
 
 /* Notes a gradient's norm, for weir_grad_norm(). */
@@ -184,7 +196,8 @@ static void measure(weir_event *e, unsigned wants, unsigned *have)
 	if (!v->contiguous) v = weir_contiguous(v);
 	if (weir_is_bad(v)) return;
 	if (todo & WEIR_WANT_NORM) e->norm = weir__norm2((weir_dtype)v->dtype, weir__at(v), v->numel, e->ctx->threads);
-	if (todo & WEIR_WANT_STATS) weir__stats((weir_dtype)v->dtype, weir__at(v), v->numel, &e->stats, e->ctx->threads);
+	if (todo & WEIR_WANT_STATS)
+		weir__stats((weir_dtype)v->dtype, weir__at(v), v->numel, &e->stats, e->ctx->threads);
 	if (v != e->value) weir__sweep(e->ctx, start, NULL, 0);
 	if (e->backward && (todo & WEIR_WANT_NORM)) remember(e->ctx, e->index, e->norm);
 	*have |= todo;
@@ -203,12 +216,18 @@ static void run_replacers(weir_event *e, bool of_tensor, unsigned *have)
 		r = h->options.replace(e, h->options.user);
 		if (!weir_ok(w)) return;
 		if (!r || r->ctx != w || !weir__usable(r, "weir_hook")) {
-			weir_fail(w, WEIR_ERR_HOOK, "weir_hook: the replacing hook on %s returned no tensor of this context; return e->value to change nothing", e->name);
+			weir_fail(
+				w, WEIR_ERR_HOOK,
+				"weir_hook: the replacing hook on %s returned no tensor of this context; return e->value to change nothing",
+				e->name);
 			return;
 		}
-		if (r->dtype != e->value->dtype || r->rank != e->value->rank || memcmp(r->shape, e->value->shape, r->rank * sizeof *r->shape)) {
-			weir_fail(w, WEIR_ERR_HOOK, "weir_hook: the replacing hook on %s returned %s in place of %s; type and shape must be the same", e->name,
-				  weir__describe(r, &a), weir__describe(e->value, &b));
+		if (r->dtype != e->value->dtype || r->rank != e->value->rank ||
+		    memcmp(r->shape, e->value->shape, r->rank * sizeof *r->shape)) {
+			weir_fail(
+				w, WEIR_ERR_HOOK,
+				"weir_hook: the replacing hook on %s returned %s in place of %s; type and shape must be the same",
+				e->name, weir__describe(r, &a), weir__describe(e->value, &b));
 			return;
 		}
 		e->value = r;
@@ -233,7 +252,9 @@ static void measure_first(weir_event *e, unsigned *have)
 	bool replaced = false;
 
 	for (const weir_hook *h = e->ctx->hooks; h; h = h->next) {
-		if (!applies(h, e->node, !e->backward, false, e->order) && !applies(h, e->node, !e->backward, true, e->order)) continue;
+		if (!applies(h, e->node, !e->backward, false, e->order) &&
+		    !applies(h, e->node, !e->backward, true, e->order))
+			continue;
 		if (h->options.observe) wants |= h->options.wants;
 		else replaced = true;
 	}
@@ -265,7 +286,9 @@ weir_tensor *weir__hooks_backward(weir_tensor *node, weir_tensor *grad, int orde
 {
 	weir_event e;
 
-	if (!node->ctx->backward_hooks && !(node->flags & WEIR_T_HOOKED) && !(node->kept && (node->kept->t->flags & WEIR_T_HOOKED))) return grad;
+	if (!node->ctx->backward_hooks && !(node->flags & WEIR_T_HOOKED) &&
+	    !(node->kept && (node->kept->t->flags & WEIR_T_HOOKED)))
+		return grad;
 	e = event_of(node, grad, true, order, 0);
 	return run(&e, graph);
 }
@@ -301,6 +324,7 @@ void weir__hooks_forward(weir_tensor *node, unsigned fp_flags)
 		}
 		node->contiguous = 1;
 	}
-	weir__copy((weir_dtype)node->dtype, node->rank, node->shape, weir__at(node), node->stride, &(weir_strided){ weir__at(r), r->stride }, w->threads);
+	weir__copy((weir_dtype)node->dtype, node->rank, node->shape, weir__at(node), node->stride,
+		   &(weir_strided){ weir__at(r), r->stride }, w->threads);
 	weir__sweep(w, start, NULL, 0);
 }

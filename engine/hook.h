@@ -6,7 +6,7 @@
 
 struct weir_hook {
 	weir_ctx *ctx;
-	weir_tensor *t;   /* NULL: of the context */
+	weir_tensor *t; /* NULL: of the context */
 	weir_hook_options options;
 	bool removed;
 	weir_hook *next;

@@ -16,7 +16,8 @@ void *weir__alloc(weir_ctx *w, size_t size, size_t align)
 	if (!w->options.memory_limit || size <= w->options.memory_limit - w->memory.held)
 		p = w->options.allocator.alloc(w->options.allocator.user, size, align);
 	if (!p) {
-		weir_fail(w, WEIR_ERR_MEMORY, "weir: out of memory: %zu bytes more, %zu are held, the limit is %zu (0: none)", size,
+		weir_fail(w, WEIR_ERR_MEMORY,
+			  "weir: out of memory: %zu bytes more, %zu are held, the limit is %zu (0: none)", size,
 			  w->memory.held, w->options.memory_limit);
 		return NULL;
 	}
@@ -67,7 +68,8 @@ void *weir__arena_take(weir_arena *a, size_t size)
 
 	size = (size + 15) & ~(size_t)15;
 	if (size > WEIR_ARENA_CHUNK - WEIR_ARENA_HEAD) {
-		weir_fail(a->ctx, WEIR_ERR_LIMIT, "weir: %zu bytes for one node: too many operands, or too long a text", size);
+		weir_fail(a->ctx, WEIR_ERR_LIMIT, "weir: %zu bytes for one node: too many operands, or too long a text",
+			  size);
 		return NULL;
 	}
 	if (!a->now || a->used + size > WEIR_ARENA_CHUNK) {
@@ -91,7 +93,8 @@ void weir__arena_rewind(weir_arena *a, weir_arena_place place)
 {
 #ifndef NDEBUG
 	for (weir_chunk *c = place.now ? place.now : a->first; c; c = c->next) { /* poison */
-		size_t from = c == place.now ? place.used : WEIR_ARENA_HEAD, to = c == a->now ? a->used : WEIR_ARENA_CHUNK;
+		size_t from = c == place.now ? place.used : WEIR_ARENA_HEAD,
+		       to = c == a->now ? a->used : WEIR_ARENA_CHUNK;
 
 		if (a->now) memset((char *)c + from, 0, to - from);
 		if (c == a->now) break;

@@ -10,7 +10,7 @@
 
 enum {
 	WEIR_ALIGN = 64,
-	WEIR_ARENA_CHUNK = 1 << 18,       /* bytes of an arena chunk; chunks are aligned to their size */
+	WEIR_ARENA_CHUNK = 1 << 18, /* bytes of an arena chunk; chunks are aligned to their size */
 	WEIR_ARENA_HEAD = 64,       /* bytes at a chunk's start that belong to the arena */
 	WEIR_POOL_CLASSES = 4 * 48, /* four size classes per power of two */
 	WEIR_SLAB = 1 << 16,        /* small blocks are cut from slabs of this size */

@@ -36,7 +36,8 @@ bool weir__need_same_dtype(weir_shaping *s, int a, int b)
 	weir_text_buf x, y;
 
 	if (s->in[a]->dtype == s->in[b]->dtype) return true;
-	weir_fail(s->ctx, WEIR_ERR_DTYPE, "%s: element types differ: operand %d is %s, operand %d is %s; weir_cast() converts",
+	weir_fail(s->ctx, WEIR_ERR_DTYPE,
+		  "%s: element types differ: operand %d is %s, operand %d is %s; weir_cast() converts",
 		  weir__who(s->ctx, s->op), a, weir__describe(s->in[a], &x), b, weir__describe(s->in[b], &y));
 	return false;
 }
@@ -47,8 +48,9 @@ bool weir__need_float(weir_shaping *s)
 
 	for (int i = 0; i < s->n; i++) {
 		if (!weir__is_float(s->in[i]->dtype)) {
-			weir_fail(s->ctx, WEIR_ERR_DTYPE, "%s: operand %d is %s; it takes f32 or f64; weir_cast() converts", weir__who(s->ctx, s->op), i,
-				  weir__describe(s->in[i], &x));
+			weir_fail(s->ctx, WEIR_ERR_DTYPE,
+				  "%s: operand %d is %s; it takes f32 or f64; weir_cast() converts",
+				  weir__who(s->ctx, s->op), i, weir__describe(s->in[i], &x));
 			return false;
 		}
 		if (!weir__need_same_dtype(s, 0, i)) return false;
@@ -62,8 +64,8 @@ bool weir__axis(weir_ctx *w, const char *who, const weir_tensor *x, int axis, in
 
 	*out = axis < 0 ? axis + x->rank : axis;
 	if (*out >= 0 && *out < x->rank) return true;
-	weir_fail(w, WEIR_ERR_AXIS, "%s: axis %d of %s: there are %d axes, so it must lie in %d .. %d", who, axis, weir__describe(x, &text),
-		  x->rank, -x->rank, x->rank - 1);
+	weir_fail(w, WEIR_ERR_AXIS, "%s: axis %d of %s: there are %d axes, so it must lie in %d .. %d", who, axis,
+		  weir__describe(x, &text), x->rank, -x->rank, x->rank - 1);
 	*out = 0;
 	return false;
 }
@@ -72,7 +74,8 @@ bool weir__axes(weir_ctx *w, const char *who, const weir_tensor *x, int n, const
 {
 	*mask = n ? 0 : (1u << x->rank) - 1;
 	if (n < 0 || (n && !axes)) {
-		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: %d axes are given, and the list is %s", who, n, axes ? "not NULL" : "NULL");
+		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: %d axes are given, and the list is %s", who, n,
+			  axes ? "not NULL" : "NULL");
 		return false;
 	}
 	for (int i = 0; i < n; i++) {
@@ -105,8 +108,8 @@ bool weir_same_shape(weir_shaping *s)
 		const weir_tensor *x = s->in[0], *y = s->in[i];
 
 		if (x->rank == y->rank && !memcmp(x->shape, y->shape, x->rank * sizeof *x->shape)) continue;
-		weir_fail(s->ctx, WEIR_ERR_SHAPE, "%s: shapes differ: operand 0 is %s, operand %d is %s", weir__who(s->ctx, s->op), weir__describe(x, &a), i,
-			  weir__describe(y, &b));
+		weir_fail(s->ctx, WEIR_ERR_SHAPE, "%s: shapes differ: operand 0 is %s, operand %d is %s",
+			  weir__who(s->ctx, s->op), weir__describe(x, &a), i, weir__describe(y, &b));
 		return false;
 	}
 	return weir__copy_shape(s, s->in[0]);
@@ -114,7 +117,8 @@ bool weir_same_shape(weir_shaping *s)
 
 enum { MAX_OPERANDS = 4 };
 
-void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, const weir_tensor *const *x, int n, const double *p)
+void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, const weir_tensor *const *x, int n,
+		       const double *p)
 {
 	weir_strided in[MAX_OPERANDS];
 

@@ -19,9 +19,10 @@ const char *weir__describe(const weir_tensor *t, weir_text_buf *buf);
 const char *weir__shape_text(int rank, const int64_t *shape, weir_text_buf *buf);
 
 /* Checks for shape rules and for functions before they apply; false after reporting. arg names the operand: "x". */
-bool weir__need_float(weir_shaping *s);                         /* all operands f32 or all f64 */
+bool weir__need_float(weir_shaping *s); /* all operands f32 or all f64 */
 bool weir__need_same_dtype(weir_shaping *s, int a, int b);
-bool weir__axis(weir_ctx *w, const char *who, const weir_tensor *x, int axis, int *out); /* normalises a negative axis */
+bool weir__axis(weir_ctx *w, const char *who, const weir_tensor *x, int axis,
+		int *out); /* normalises a negative axis */
 /* Bit mask of n axes (0: all); repeated axes are an error. */
 bool weir__axes(weir_ctx *w, const char *who, const weir_tensor *x, int n, const int *axes, uint32_t *mask);
 bool weir__copy_shape(weir_shaping *s, const weir_tensor *x); /* result like x */
@@ -29,7 +30,8 @@ bool weir__copy_shape(weir_shaping *s, const weir_tensor *x); /* result like x *
 /* Runs one element-wise kernel over operands of y's shape (any strides) into y (contiguous). */
 void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor *const *x, int n, const double *p);
 /* The same into the destination of a fused rule; shape and type are like's. */
-void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, const weir_tensor *const *x, int n, const double *p);
+void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, const weir_tensor *const *x, int n,
+		       const double *p);
 
 /* Scratch memory for a forward or fused function: pool block, given back by weir__scratch_free. NULL after reporting. */
 void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got);

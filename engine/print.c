@@ -8,7 +8,8 @@ static void number(weir__text *text, const weir_tensor *t, int64_t i)
 {
 	if (t->dtype == WEIR_F32) weir__text_float(text, (float)weir__get(t, i));
 	else if (t->dtype == WEIR_F64) weir__text_double(text, weir__get(t, i), 'g', 0);
-	else if (t->dtype == WEIR_I64) weir__text_int(text, *((const int64_t *)weir__at(t) + weir__element_offset(t, i)));
+	else if (t->dtype == WEIR_I64)
+		weir__text_int(text, *((const int64_t *)weir__at(t) + weir__element_offset(t, i)));
 	else weir__text_int(text, (int64_t)weir__get(t, i));
 }
 

@@ -38,14 +38,17 @@ static weir_tensor *again(weir_ctx *w, weir_tensor *t, weir_tensor **map, const 
 	if (rule && rule->with) return rule->with;
 	if (!t->nin && !rule) return t;
 	if (t->nin > FEW && !(in = weir__pool_take(w, &bytes))) return w->bad;
-	for (int i = 0; i < t->nin; i++) in[i] = t->in[i]->index >= 0 && map[t->in[i]->index] ? map[t->in[i]->index] : t->in[i];
+	for (int i = 0; i < t->nin; i++)
+		in[i] = t->in[i]->index >= 0 && map[t->in[i]->index] ? map[t->in[i]->index] : t->in[i];
 	w->here = t->here;
 	weir__scope_set(w, t->scope, t->call);
 	y = rule ? rule->apply(t, in, t->nin, rule->user) : weir_op_apply(t->op, in, t->nin, t->attr);
 	if (w->scopes.depth) w->scopes.depth--;
 	w->here = here;
 	if (in != few) weir__pool_give(w, in, bytes);
-	if (!y) return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_replay: a rule's apply returned NULL in place of %s", weir_node(t).name);
+	if (!y)
+		return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_replay: a rule's apply returned NULL in place of %s",
+				 weir_node(t).name);
 	if (t->name && !weir_is_bad(y) && y->index >= 0 && !y->name) weir_set_name(y, t->name);
 	return y;
 }

@@ -137,7 +137,8 @@ static void enter(weir_ctx *w, uint32_t base, const char *name, bool module)
 	weir_scope *scope;
 
 	if (n >= (int)sizeof path) {
-		weir_fail(w, WEIR_ERR_LIMIT, "weir_scope_begin: the path %.60s... is longer than %zu bytes", path, sizeof path - 1);
+		weir_fail(w, WEIR_ERR_LIMIT, "weir_scope_begin: the path %.60s... is longer than %zu bytes", path,
+			  sizeof path - 1);
 		push(w, base, 1, module);
 		return;
 	}
@@ -187,5 +188,7 @@ void weir_scope_end(weir_ctx *w)
 	if (!w || w == weir__nowhere()) return;
 	if (w->scopes.lost) w->scopes.lost--;
 	else if (w->scopes.depth) w->scopes.depth--;
-	else weir_fail(w, WEIR_ERR_ARGUMENT, "weir_scope_end: no scope is open; every weir_scope_end() needs its weir_scope_begin()");
+	else
+		weir_fail(w, WEIR_ERR_ARGUMENT,
+			  "weir_scope_end: no scope is open; every weir_scope_end() needs its weir_scope_begin()");
 }

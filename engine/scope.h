@@ -8,19 +8,19 @@
 typedef struct weir_scope {
 	char *path;
 	size_t length;
-	uint32_t calls;  /* on the tape calls_life */
+	uint32_t calls; /* on the tape calls_life */
 	uint32_t calls_life;
 } weir_scope;
 
 typedef struct weir_scopes {
-	weir_scope *list;  /* list[0] is "" */
+	weir_scope *list; /* list[0] is "" */
 	uint32_t count, capacity;
-	uint32_t *slot;    /* hash table of list indices + 1 */
+	uint32_t *slot; /* hash table of list indices + 1 */
 	uint32_t slots;
 	struct weir_scope_frame {
 		uint32_t scope, call;
-		bool module;   /* set by an absolute path */
-	} *stack;
+		bool module; /* set by an absolute path */
+	} * stack;
 	uint32_t depth, stack_capacity;
 	uint32_t lost; /* beginnings that had no memory */
 } weir_scopes;
@@ -29,7 +29,8 @@ typedef struct weir_scopes {
 void weir__scope_begin_path(weir_ctx *w, const char *path);
 uint32_t weir__scope_now(const weir_ctx *w, uint32_t *call);
 const char *weir__scope_path(const weir_ctx *w, uint32_t scope);
-void weir__scope_set(weir_ctx *w, uint32_t scope, uint32_t call); /* for rules: pushes a known scope without counting a call */
+void weir__scope_set(weir_ctx *w, uint32_t scope,
+		     uint32_t call); /* for rules: pushes a known scope without counting a call */
 bool weir__scopes_init(weir_ctx *w);
 void weir__scopes_free(weir_ctx *w);
 

@@ -33,7 +33,9 @@ bool weir__tape_push(weir_ctx *w, weir_tensor *t)
 		weir_tensor **bigger;
 
 		if (more > INT32_MAX) {
-			weir_fail(w, WEIR_ERR_LIMIT, "weir: more than %lld tensors on one tape; weir_tape_reset() once a step", (long long)w->capacity);
+			weir_fail(w, WEIR_ERR_LIMIT,
+				  "weir: more than %lld tensors on one tape; weir_tape_reset() once a step",
+				  (long long)w->capacity);
 			return false;
 		}
 		if (!(bigger = weir__pool_take(w, &size))) return false;
@@ -163,7 +165,8 @@ void weir_rewind(weir_ctx *w, weir_place place, weir_tensor **keep, int n)
 
 	if (!w || w == weir__nowhere()) return;
 	if (place.life != w->life || place.index > w->length) {
-		weir_fail(w, WEIR_ERR_STALE, "weir_rewind: the mark is stale: the tape was reset, or rewound to before it");
+		weir_fail(w, WEIR_ERR_STALE,
+			  "weir_rewind: the mark is stale: the tape was reset, or rewound to before it");
 		return;
 	}
 	for (int i = 0; i < n; i++) { /* after an error memory is still given back, but nothing survives */
@@ -247,7 +250,10 @@ void weir_no_grad_end(weir_ctx *w)
 {
 	if (!w || w == weir__nowhere()) return;
 	if (w->no_grad) w->no_grad--;
-	else weir_fail(w, WEIR_ERR_ARGUMENT, "weir_no_grad_end: no region is open; every weir_no_grad_end() needs its weir_no_grad_begin()");
+	else
+		weir_fail(
+			w, WEIR_ERR_ARGUMENT,
+			"weir_no_grad_end: no region is open; every weir_no_grad_end() needs its weir_no_grad_begin()");
 }
 
 bool weir_is_recording(const weir_ctx *w)
@@ -300,16 +306,20 @@ bool weir_substitute_begin(weir_ctx *w, weir_tensor *const *from, weir_tensor *c
 
 	if (!weir_ok(w)) return false;
 	for (int i = 0; i < n; i++) {
-		if (!weir__usable(from[i], "weir_substitute_begin") || (to[i] && !weir__usable(to[i], "weir_substitute_begin"))) return false;
+		if (!weir__usable(from[i], "weir_substitute_begin") ||
+		    (to[i] && !weir__usable(to[i], "weir_substitute_begin")))
+			return false;
 		if (!(from[i]->flags & WEIR_T_KEPT)) {
-			weir_fail(w, WEIR_ERR_ARGUMENT, "weir_substitute_begin: %s is no parameter or kept tensor; only these can be stood in for",
-				  weir__describe(from[i], &a));
+			weir_fail(
+				w, WEIR_ERR_ARGUMENT,
+				"weir_substitute_begin: %s is no parameter or kept tensor; only these can be stood in for",
+				weir__describe(from[i], &a));
 			return false;
 		}
 		if (to[i] && (to[i]->dtype != from[i]->dtype || to[i]->rank != from[i]->rank ||
 			      memcmp(to[i]->shape, from[i]->shape, from[i]->rank * sizeof *from[i]->shape))) {
-			weir_fail(w, WEIR_ERR_SHAPE, "weir_substitute_begin: type or shape differ: %s in place of %s", weir__describe(to[i], &a),
-				  weir__describe(from[i], &b));
+			weir_fail(w, WEIR_ERR_SHAPE, "weir_substitute_begin: type or shape differ: %s in place of %s",
+				  weir__describe(to[i], &a), weir__describe(from[i], &b));
 			return false;
 		}
 	}

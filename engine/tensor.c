@@ -22,7 +22,8 @@ enum { INLINE_BYTES = 1024 }; /* values up to this size stand in the block of th
 
 static size_t record_bytes(size_t bytes)
 {
-	return bytes <= INLINE_BYTES ? sizeof(weir_storage) + (WEIR_ALIGN - sizeof(weir_storage)) + bytes : sizeof(weir_storage);
+	return bytes <= INLINE_BYTES ? sizeof(weir_storage) + (WEIR_ALIGN - sizeof(weir_storage)) + bytes
+				     : sizeof(weir_storage);
 }
 
 weir_storage *weir__storage_new(weir_ctx *w, size_t bytes)
@@ -108,8 +109,15 @@ static void header_init(weir_tensor *t, weir_ctx *w, const weir_op *op, int dtyp
 {
 	int64_t step = 1;
 
-	*t = (weir_tensor){ .ctx = w, .op = op, .life = w->life, .index = -1, .origin = -1, .dtype = (uint8_t)dtype,
-			    .rank = (uint8_t)rank, .contiguous = 1, .shape = (int64_t *)(t + 1) };
+	*t = (weir_tensor){ .ctx = w,
+			    .op = op,
+			    .life = w->life,
+			    .index = -1,
+			    .origin = -1,
+			    .dtype = (uint8_t)dtype,
+			    .rank = (uint8_t)rank,
+			    .contiguous = 1,
+			    .shape = (int64_t *)(t + 1) };
 	t->stride = t->shape + rank;
 	for (int i = rank - 1; i >= 0; i--) {
 		t->shape[i] = shape[i];
@@ -134,7 +142,8 @@ weir_tensor *weir__tensor_new(weir_ctx *w, const weir_op *op, int dtype, int ran
 	return t;
 }
 
-weir_tensor *weir__tensor_view(weir_tensor *x, const weir_op *op, int rank, const int64_t *shape, const int64_t *stride, int64_t offset)
+weir_tensor *weir__tensor_view(weir_tensor *x, const weir_op *op, int rank, const int64_t *shape, const int64_t *stride,
+			       int64_t offset)
 {
 	weir_ctx *w = x->ctx;
 	weir_tensor *t = weir__arena_take(&w->arena[w->arena_now], header_bytes(rank));
@@ -228,7 +237,10 @@ void weir_drop(weir_tensor *t)
 	if (!t || w == weir__nowhere() || (t->flags & WEIR_T_BAD)) return;
 	if (t->life != WEIR_LIFE_KEPT || !t->kept) { /* works after an error, too; what is gone already is one */
 		if (t->life != w->life) weir__alive(t, "weir_drop");
-		else weir_fail(w, WEIR_ERR_ARGUMENT, "weir_drop: this tensor belongs to the tape; only kept tensors and parameters can be dropped");
+		else
+			weir_fail(
+				w, WEIR_ERR_ARGUMENT,
+				"weir_drop: this tensor belongs to the tape; only kept tensors and parameters can be dropped");
 		return;
 	}
 	weir__hooks_of_kept(w, t);
@@ -245,9 +257,12 @@ weir_tensor *weir_share(weir_ctx *w, weir_tensor *t)
 	size_t size = sizeof *s;
 
 	if (!weir_ok(w)) return w ? w->bad : weir__bad(t);
-	if (!weir__usable(t, "weir_share")) return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_share: the tensor can't be used: %s", from->message);
+	if (!weir__usable(t, "weir_share"))
+		return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_share: the tensor can't be used: %s", from->message);
 	if (!(t->flags & WEIR_T_KEPT))
-		return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_share: this tensor belongs to a tape and would end with it; share weir_keep(t) instead");
+		return weir_fail(
+			w, WEIR_ERR_ARGUMENT,
+			"weir_share: this tensor belongs to a tape and would end with it; share weir_keep(t) instead");
 	if (!s->shared) { /* move the value to memory of its own, which no pool takes away */
 		weir_allocator a = from->options.allocator;
 		weir_shared *sh = a.alloc(a.user, sizeof *sh, WEIR_ALIGN);
@@ -275,7 +290,8 @@ weir_tensor *weir_share(weir_ctx *w, weir_tensor *t)
 		kept_free(w, k->kept);
 		return w->bad;
 	}
-	*k->store = (weir_storage){ .data = s->data, .size = s->size, .refs = 1, .shared = s->shared, .borrowed = true };
+	*k->store =
+		(weir_storage){ .data = s->data, .size = s->size, .refs = 1, .shared = s->shared, .borrowed = true };
 	atomic_fetch_add_explicit(&s->shared->refs, 1, memory_order_relaxed);
 	if (weir_name(t)[0]) weir_set_name(k, weir_name(t));
 	return k;
@@ -297,12 +313,18 @@ bool weir__alive(const weir_tensor *t, const char *who)
 	if (w->status) return false;
 	if (t->life == WEIR_LIFE_KEPT ? !(t->flags & WEIR_T_BAD) : t->life == w->life) return true;
 	if (t->flags & WEIR_T_BAD) {
-		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: the operand is the bad tensor, which an earlier call that failed returned", who);
+		weir_fail(w, WEIR_ERR_ARGUMENT,
+			  "%s: the operand is the bad tensor, which an earlier call that failed returned", who);
 	} else if (t->life == WEIR_LIFE_DEAD || t->life > w->life) {
-		weir_fail(w, WEIR_ERR_STALE, "%s: stale tensor: it was dropped, rewound, or its tape was reset; weir_keep() makes a tensor last", who);
+		weir_fail(
+			w, WEIR_ERR_STALE,
+			"%s: stale tensor: it was dropped, rewound, or its tape was reset; weir_keep() makes a tensor last",
+			who);
 	} else {
-		weir_fail(w, WEIR_ERR_STALE, "%s: stale tensor: %s was made %u tape(s) ago; weir_tape_reset() ends all tensors of a tape, weir_keep() makes one last",
-			  who, weir__describe(t, &text), w->life - t->life);
+		weir_fail(
+			w, WEIR_ERR_STALE,
+			"%s: stale tensor: %s was made %u tape(s) ago; weir_tape_reset() ends all tensors of a tape, weir_keep() makes one last",
+			who, weir__describe(t, &text), w->life - t->life);
 	}
 	return false;
 }
@@ -314,7 +336,8 @@ bool weir__usable(const weir_tensor *t, const char *who)
 	if (!weir__alive(t, who)) return false;
 	if (t->store) return true;
 	weir_fail(t->ctx, WEIR_ERR_STALE, "%s: the value of %s was released: %s", who, weir__describe(t, &text),
-		  t->ctx->options.free_values ? "weir_options.free_values lets backward release values after their last use"
-					      : "it was scratch inside a composed function");
+		  t->ctx->options.free_values
+			  ? "weir_options.free_values lets backward release values after their last use"
+			  : "it was scratch inside a composed function");
 	return false;
 }

@@ -7,24 +7,24 @@
 /* Memory that tensors look into. Views share it. */
 typedef struct weir_storage {
 	void *data;
-	size_t size;        /* bytes of the value */
-	int32_t refs;       /* tensors of the owner's context that look into it */
-	uint32_t version;   /* counts writes; a node remembers the version that its rule will read */
-	const char *writer; /* who wrote last, for the message */
+	size_t size;                /* bytes of the value */
+	int32_t refs;               /* tensors of the owner's context that look into it */
+	uint32_t version;           /* counts writes; a node remembers the version that its rule will read */
+	const char *writer;         /* who wrote last, for the message */
 	struct weir_shared *shared; /* where another context reads it too */
-	bool borrowed;      /* the memory is another context's */
+	bool borrowed;              /* the memory is another context's */
 } weir_storage;
 
 enum {
-	WEIR_T_BAD = 1,        /* the context's bad tensor */
-	WEIR_T_KEPT = 2,       /* owned by the context */
-	WEIR_T_RECORDED = 4,   /* a node that backward passes through */
-	WEIR_T_NEEDED = 8,     /* a rule on the tape reads its value */
-	WEIR_T_RELEASED = 16,  /* its value went back to the pool */
-	WEIR_T_RETAIN = 32,    /* weir_retain_grad */
-	WEIR_T_HOOKED = 64,    /* has hooks of its own */
-	WEIR_T_PINNED = 128,   /* stays in the sweep that runs */
-	WEIR_T_SHARED = 512,   /* another context's memory: read only */
+	WEIR_T_BAD = 1,       /* the context's bad tensor */
+	WEIR_T_KEPT = 2,      /* owned by the context */
+	WEIR_T_RECORDED = 4,  /* a node that backward passes through */
+	WEIR_T_NEEDED = 8,    /* a rule on the tape reads its value */
+	WEIR_T_RELEASED = 16, /* its value went back to the pool */
+	WEIR_T_RETAIN = 32,   /* weir_retain_grad */
+	WEIR_T_HOOKED = 64,   /* has hooks of its own */
+	WEIR_T_PINNED = 128,  /* stays in the sweep that runs */
+	WEIR_T_SHARED = 512,  /* another context's memory: read only */
 };
 
 enum { WEIR_LIFE_DEAD = 0, WEIR_LIFE_KEPT = 1, WEIR_LIFE_FIRST = 2 }; /* tape tensors carry the tape's number */
@@ -32,21 +32,21 @@ enum { WEIR_LIFE_DEAD = 0, WEIR_LIFE_KEPT = 1, WEIR_LIFE_FIRST = 2 }; /* tape te
 struct weir_tensor {
 	weir_ctx *ctx;
 	weir_storage *store;
-	int64_t offset;        /* of the first element, in elements */
+	int64_t offset; /* of the first element, in elements */
 	int64_t numel;
-	int64_t *shape;        /* rank extents */
-	int64_t *stride;       /* rank strides, in elements */
-	const weir_op *op;     /* what made it; weir__op_input or weir__op_param for leaves */
+	int64_t *shape;    /* rank extents */
+	int64_t *stride;   /* rank strides, in elements */
+	const weir_op *op; /* what made it; weir__op_input or weir__op_param for leaves */
 	const void *attr;
 	weir_tensor **in;
-	uint32_t *in_version;  /* of the storage of in[i] when y was made */
-	const char *name;      /* given, or NULL */
-	const char *here;      /* source line, or NULL */
+	uint32_t *in_version;   /* of the storage of in[i] when y was made */
+	const char *name;       /* given, or NULL */
+	const char *here;       /* source line, or NULL */
 	struct weir_kept *kept; /* of kept tensors; of their leaves on the tape: the kept tensor's */
-	uint32_t life;         /* see WEIR_LIFE_ */
-	uint32_t version;      /* of its own storage when it was made */
-	int32_t index;         /* on the tape, or -1 */
-	int32_t origin;        /* node whose rule made it, or -1 */
+	uint32_t life;          /* see WEIR_LIFE_ */
+	uint32_t version;       /* of its own storage when it was made */
+	int32_t index;          /* on the tape, or -1 */
+	int32_t origin;         /* node whose rule made it, or -1 */
 	uint32_t scope, call;
 	uint16_t flags;
 	uint8_t dtype, rank, contiguous, order;
@@ -56,15 +56,15 @@ struct weir_tensor {
 /* What a kept tensor has beside its header. */
 typedef struct weir_kept {
 	weir_tensor *t;
-	weir_tensor *grad;      /* accumulator's header, or NULL before the first gradient */
-	weir_tensor *leaf;      /* its node on the present tape */
+	weir_tensor *grad; /* accumulator's header, or NULL before the first gradient */
+	weir_tensor *leaf; /* its node on the present tape */
 	uint32_t leaf_life;
 	weir_tensor *substitute; /* stands in for it, see weir_substitute_begin */
 	struct weir_hook *hooks;
 	struct weir_kept *next, *prev;
 	char *name;
 	bool param, frozen;
-	bool has_grad;          /* false: fresh, the first contribution writes */
+	bool has_grad; /* false: fresh, the first contribution writes */
 } weir_kept;
 
 static inline size_t weir__size_of(int dtype)
@@ -103,7 +103,7 @@ weir_tensor *weir__tensor_view(weir_tensor *t, const weir_op *op, int rank, cons
 			       int64_t offset);
 weir_storage *weir__storage_new(weir_ctx *w, size_t bytes);
 void weir__storage_drop(weir_ctx *w, weir_storage *s);
-void weir__release_value(weir_tensor *t); /* gives the value back; the header stays */
+void weir__release_value(weir_tensor *t);            /* gives the value back; the header stays */
 int64_t weir__numel(int rank, const int64_t *shape); /* -1: negative extent or more than INT64_MAX / 16 elements */
 bool weir__contiguous(int rank, const int64_t *shape, const int64_t *stride);
 double weir__get(const weir_tensor *t, int64_t i); /* element i, row-major, no checks */

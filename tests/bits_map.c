@@ -48,7 +48,8 @@ static uint64_t checksum(weir_map id, int f64, const double *p)
 			x32[a][i] = (float)x[a][i];
 		}
 	}
-	for (int a = 0; info->inputs[a]; a++) in[a] = info->inputs[a] == 'B' ? (const void *)bytes : f64 ? (const void *)x[a] : (const void *)x32[a];
+	for (int a = 0; info->inputs[a]; a++)
+		in[a] = info->inputs[a] == 'B' ? (const void *)bytes : f64 ? (const void *)x[a] : (const void *)x32[a];
 	weir__kernels()->map[id][f64](info->output == 'B' ? (void *)out : f64 ? (void *)y : (void *)y32, in, N, p);
 	for (int i = 0; i < N; i++) {
 		double v = info->output == 'B' ? (double)out[i] : f64 ? y[i] : (double)y32[i];
@@ -71,7 +72,8 @@ int main(void)
 		for (int variant = 0; variant < 4; variant++) {
 			weir_fp_state saved = weir__fp_enter(variant & 1);
 
-			printf("%s %s %s", weir__map_info[id].name, variant & 2 ? "f64" : "f32", variant & 1 ? "ieee" : "flush");
+			printf("%s %s %s", weir__map_info[id].name, variant & 2 ? "f64" : "f32",
+			       variant & 1 ? "ieee" : "flush");
 			for (int i = 0; i < (some ? 5 : 1); i++) {
 				uint64_t sum = checksum((weir_map)id, variant >> 1, params[i]);
 

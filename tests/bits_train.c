@@ -19,7 +19,8 @@ static weir_module *network(weir_ctx *w, weir_act act, bool norm)
 	static const int64_t width[] = { 64, 48, 48, 40, 10 };
 
 	for (int i = 0; i < 4; i++) {
-		weir_module_add(net, NULL, weir_linear_new(w, width[i], width[i + 1], i & 1 ? WEIR_INIT_HE : WEIR_INIT_GLOROT));
+		weir_module_add(net, NULL,
+				weir_linear_new(w, width[i], width[i + 1], i & 1 ? WEIR_INIT_HE : WEIR_INIT_GLOROT));
 		if (i == 3) break;
 		if (norm) weir_module_add(net, NULL, weir_layer_norm_new(w, width[i + 1], 1e-5));
 		weir_module_add(net, NULL, weir_act_new(w, act));
@@ -89,7 +90,8 @@ int main(void)
 
 		printf("%s: %016llx\n", runs[i].name, (unsigned long long)plain);
 		if (plain && plain == watched) continue;
-		fprintf(stderr, "%s: %016llx without the instrument, %016llx with it\n", runs[i].name, (unsigned long long)plain, (unsigned long long)watched);
+		fprintf(stderr, "%s: %016llx without the instrument, %016llx with it\n", runs[i].name,
+			(unsigned long long)plain, (unsigned long long)watched);
 		failed = 1;
 	}
 	return failed;

@@ -66,7 +66,7 @@ static void shared_gradients(void **state)
 	weir_tensor *a = weir_full(w, WEIR_F64, SHAPE(3), 1), *b = weir_full(w, WEIR_F64, SHAPE(3), 2), *s, *y, *g[3];
 
 	(void)state;
-	s = weir_add(a, b);                     /* the gradient of s goes to a and b as it is */
+	s = weir_add(a, b); /* the gradient of s goes to a and b as it is */
 	y = weir_sum_all(weir_add(weir_mul(a, a), weir_add(s, weir_reshape(s, 1, (int64_t[]){ 3 }))));
 	assert_true(weir_grad(y, (weir_tensor *[]){ a, b, s }, 3, g, 0));
 	expect_values(g[0], 3, (double[]){ 4, 4, 4 });
@@ -179,7 +179,9 @@ static void forward_mode(void **state)
 	int64_t length;
 
 	(void)state;
-	y = weir_concat((weir_tensor *[]){ weir_mul(x, weir_tanh(x)), weir_reshape(weir_sum_all(weir_mul(x, x)), 1, (int64_t[]){ 1 }) }, 2, 0);
+	y = weir_concat((weir_tensor *[]){ weir_mul(x, weir_tanh(x)),
+					   weir_reshape(weir_sum_all(weir_mul(x, x)), 1, (int64_t[]){ 1 }) },
+			2, 0);
 	length = weir_tape_length(w);
 	j = weir_jvp(y, &x, &v, 1, 0);
 	assert_true(weir_ok(w));
@@ -434,7 +436,9 @@ static void replaying(void **state)
 {
 	weir_ctx *w = open_quiet(true);
 	weir_tensor *p = param(w, "p", 2), *x = scalar(w, -3), *y, *z;
-	weir_rule rules[3] = { { .op = "sigmoid", .apply = to_relu }, { .tensor = x, .with = scalar(w, 5) }, { .scope = "a.b", .with = scalar(w, 7) } };
+	weir_rule rules[3] = { { .op = "sigmoid", .apply = to_relu },
+			       { .tensor = x, .with = scalar(w, 5) },
+			       { .scope = "a.b", .with = scalar(w, 7) } };
 
 	(void)state;
 	y = weir_sigmoid(weir_mul(p, x));

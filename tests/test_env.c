@@ -104,7 +104,8 @@ static void floating_point_environment_is_the_callers(void **state)
 			weir_close(w);
 			after = weir__fp_save();
 			weir__fp_leave(outer);
-			if (memcmp(&before, &after, sizeof before)) print_error("mode %d, ieee %d: the floating-point registers changed\n", mode, ieee);
+			if (memcmp(&before, &after, sizeof before))
+				print_error("mode %d, ieee %d: the floating-point registers changed\n", mode, ieee);
 			assert_memory_equal(&before, &after, sizeof before);
 		}
 		assert_true(results[0] == results[1]); /* nor is his rounding ours */
@@ -160,7 +161,8 @@ static void two_contexts_in_two_threads(void **state)
 	pthread_t threads[4];
 
 	(void)state;
-	for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&threads[i], NULL, train_in_thread, &results[i]), 0);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, train_in_thread, &results[i]), 0);
 	for (int i = 0; i < 4; i++) pthread_join(threads[i], NULL);
 	for (int i = 0; i < 4; i++) assert_true(results[i] == alone);
 }

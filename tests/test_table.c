@@ -37,10 +37,12 @@ static void check_values(weir_ctx *w, const row *r, weir_dtype t)
 	r->reference(r, in, want);
 	for (int64_t k = 0; k < n; k++) scale = fmax(scale, fabs(want[k]));
 	for (int64_t k = 0; k < n; k++) {
-		double got = weir_get(y, k), unit = t == WEIR_F32 ? 0x1p-23 : 0x1p-52, room = r->ulps * unit * fmax(fabs(want[k]), r->elementwise ? 0 : scale);
+		double got = weir_get(y, k), unit = t == WEIR_F32 ? 0x1p-23 : 0x1p-52,
+		       room = r->ulps * unit * fmax(fabs(want[k]), r->elementwise ? 0 : scale);
 
 		if (near_by(got, want[k], room + (t == WEIR_F32 ? 1e-37 : 1e-300))) continue;
-		fail_msg("%s %s: element %lld is %.17g, should be %.17g", r->name, weir_dtype_name(t), (long long)k, got, want[k]);
+		fail_msg("%s %s: element %lld is %.17g, should be %.17g", r->name, weir_dtype_name(t), (long long)k,
+			 got, want[k]);
 	}
 	for (int i = 0; i < r->n; i++) free(in[i]);
 	free(want);
@@ -131,8 +133,11 @@ static void check_gradients(weir_ctx *w, const row *r)
 		o.tolerance = order == 1 ? 1e-8 : 1e-6;
 		if (r->step > 0) o.step = r->step;
 		c = weir_gradcheck(run, (void *)(uintptr_t)r, xs, r->n, &o);
-		if (!c.passed) fail_msg("%s, order %d: worst %g at operand %d element %lld: %.12g analytic, %.12g numeric; %s; %s", r->name, order, c.worst, c.tensor,
-					(long long)c.element, c.analytic, c.numeric, c.advice, weir_error_text(w));
+		if (!c.passed)
+			fail_msg(
+				"%s, order %d: worst %g at operand %d element %lld: %.12g analytic, %.12g numeric; %s; %s",
+				r->name, order, c.worst, c.tensor, (long long)c.element, c.analytic, c.numeric,
+				c.advice, weir_error_text(w));
 		assert_true(c.checked > 0);
 	}
 }
@@ -157,8 +162,10 @@ static void check_fused(weir_ctx *w, const row *r, weir_dtype t)
 		for (int64_t k = 0; k < weir_numel(rule[i]); k++) {
 			double a = weir_get(fused[i], k), b = weir_get(rule[i], k);
 
-			if (near_by(a, b, 4 * unit * (r->elementwise ? fabs(b) : scale) * (r->terms ? r->terms : 1))) continue;
-			fail_msg("%s %s: operand %d element %lld: fused %.17g, rule %.17g", r->name, weir_dtype_name(t), i, (long long)k, a, b);
+			if (near_by(a, b, 4 * unit * (r->elementwise ? fabs(b) : scale) * (r->terms ? r->terms : 1)))
+				continue;
+			fail_msg("%s %s: operand %d element %lld: fused %.17g, rule %.17g", r->name, weir_dtype_name(t),
+				 i, (long long)k, a, b);
 		}
 	}
 }
@@ -204,8 +211,13 @@ static void check_empty(weir_ctx *w, const row *r, weir_dtype t)
 	for (int i = 0; i < r->n; i++) {
 		int64_t shape[WEIR_MAX_RANK];
 
-		for (int a = 0; a < r->in[i].rank; a++) shape[a] = a == r->in[i].rank - r->empty ? 0 : r->in[i].shape[a];
-		xs[i] = weir_zeros(w, r->in[i].kind == REAL ? t : r->in[i].kind == MASK ? WEIR_U8 : WEIR_I64, r->in[i].rank, shape);
+		for (int a = 0; a < r->in[i].rank; a++)
+			shape[a] = a == r->in[i].rank - r->empty ? 0 : r->in[i].shape[a];
+		xs[i] = weir_zeros(w,
+				   r->in[i].kind == REAL   ? t
+				   : r->in[i].kind == MASK ? WEIR_U8
+							   : WEIR_I64,
+				   r->in[i].rank, shape);
 	}
 	y = r->apply(xs);
 	if (r->empty_error) {
@@ -217,7 +229,8 @@ static void check_empty(weir_ctx *w, const row *r, weir_dtype t)
 	if (weir_is_bad(y)) fail_msg("%s, empty: %s", r->name, weir_error_text(w));
 	if (!differentiable(r)) return;
 	n = row_reals(r, xs, targets);
-	if (!weir_vjp(y, weir_zeros(w, weir_dtype_of(y), weir_rank(y), weir_shape(y)), targets, n, g, 0)) fail_msg("%s, empty gradient: %s", r->name, weir_error_text(w));
+	if (!weir_vjp(y, weir_zeros(w, weir_dtype_of(y), weir_rank(y), weir_shape(y)), targets, n, g, 0))
+		fail_msg("%s, empty gradient: %s", r->name, weir_error_text(w));
 	for (int i = 0; i < n; i++) assert_int_equal(weir_numel(g[i]), weir_numel(targets[i]));
 }
 
@@ -251,7 +264,8 @@ static void every_operation_has_a_row(void **state)
 
 		row_operands(w, &rows[i], WEIR_F64, false, xs);
 		rows[i].apply(xs);
-		for (int64_t k = 0; k < weir_tape_length(w); k++) seen = seen || (weir_tape_at(w, k) && !strcmp(weir_node(weir_tape_at(w, k)).op, rows[i].op));
+		for (int64_t k = 0; k < weir_tape_length(w); k++)
+			seen = seen || (weir_tape_at(w, k) && !strcmp(weir_node(weir_tape_at(w, k)).op, rows[i].op));
 		if (!seen) fail_msg("the row %s never applies %s: %s", rows[i].name, rows[i].op, weir_error_text(w));
 		close_clean(w);
 	}
@@ -331,8 +345,13 @@ static void threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_operation_has_a_row), cmocka_unit_test(values), cmocka_unit_test(gradients), cmocka_unit_test(fused),
-		cmocka_unit_test(strides),                   cmocka_unit_test(empty),  cmocka_unit_test(threads),
+		cmocka_unit_test(every_operation_has_a_row),
+		cmocka_unit_test(values),
+		cmocka_unit_test(gradients),
+		cmocka_unit_test(fused),
+		cmocka_unit_test(strides),
+		cmocka_unit_test(empty),
+		cmocka_unit_test(threads),
 	};
 
 	return cmocka_run_group_tests_name("table", tests, NULL, NULL);

@@ -170,7 +170,9 @@ static void printing(void **state)
 	weir_print(scalar(w, NAN), f);
 	weir_print(weir_zeros(w, WEIR_F32, SHAPE(0, 3)), f);
 	fclose(f);
-	assert_string_equal(text, "[2, 2] f32 (m)\n[[0.1, 1],\n [-2.5, 1e+10]]\n[20] i64\n[0, 0, 0, ..., 0, 0, 0]\n[] f64\nnan\n[0, 3] f32\n[]\n");
+	assert_string_equal(
+		text,
+		"[2, 2] f32 (m)\n[[0.1, 1],\n [-2.5, 1e+10]]\n[20] i64\n[0, 0, 0, ..., 0, 0, 0]\n[] f64\nnan\n[0, 3] f32\n[]\n");
 	free(text);
 	close_clean(w);
 }
@@ -394,7 +396,8 @@ static void no_malloc_in_a_steady_step(void **state)
 	for (int step = 0; step < 60; step++) {
 		weir_tensor *x, *y, *loss;
 
-		if (step == 35) calls = weir_memory_of(w).allocator_calls; /* an epoch, with its short last batch, has passed */
+		if (step == 35)
+			calls = weir_memory_of(w).allocator_calls; /* an epoch, with its short last batch, has passed */
 		weir_tape_reset(w);
 		weir_dataset_next(set, 64, &x, &y);
 		loss = weir_add(weir_cross_entropy(weir_forward(net, x), y), weir_l2_penalty(net, 1e-4));
@@ -524,14 +527,22 @@ static int chain(void)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(first_error_sticks),  cmocka_unit_test(null_operands),
-		cmocka_unit_test(two_contexts),        cmocka_unit_test(creation_refuses),
-		cmocka_unit_test(reading_and_writing), cmocka_unit_test(printing),
-		cmocka_unit_test(stale_tensors),       cmocka_unit_test(keeping),
-		cmocka_unit_test(sharing),             cmocka_unit_test(rewinding),
-		cmocka_unit_test(rewinding_a_leaf),    cmocka_unit_test(memory_without_gradients),
-		cmocka_unit_test(scratch),             cmocka_unit_test(no_malloc_in_a_steady_step),
-		cmocka_unit_test(memory_limit),        cmocka_unit_test(allocation_failures),
+		cmocka_unit_test(first_error_sticks),
+		cmocka_unit_test(null_operands),
+		cmocka_unit_test(two_contexts),
+		cmocka_unit_test(creation_refuses),
+		cmocka_unit_test(reading_and_writing),
+		cmocka_unit_test(printing),
+		cmocka_unit_test(stale_tensors),
+		cmocka_unit_test(keeping),
+		cmocka_unit_test(sharing),
+		cmocka_unit_test(rewinding),
+		cmocka_unit_test(rewinding_a_leaf),
+		cmocka_unit_test(memory_without_gradients),
+		cmocka_unit_test(scratch),
+		cmocka_unit_test(no_malloc_in_a_steady_step),
+		cmocka_unit_test(memory_limit),
+		cmocka_unit_test(allocation_failures),
 		cmocka_unit_test(a_million_nodes),
 	};
 

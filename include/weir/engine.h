@@ -27,22 +27,22 @@ typedef struct weir_hook weir_hook;
 /* ---- errors ---------------------------------------------------------------------------------------------- */
 
 /* The list of errors, written once: name, what it means. */
-#define WEIR_ERRORS(X)                                                                                        \
-	X(ARGUMENT, "an argument that makes no sense")                                                         \
-	X(SHAPE, "shapes that do not fit together")                                                            \
-	X(DTYPE, "an element type that the operation does not take")                                           \
-	X(AXIS, "an axis that the tensor does not have")                                                       \
-	X(INDEX, "an index or label out of range")                                                             \
-	X(STALE, "a tensor whose tape was reset, or that was dropped")                                         \
-	X(CONTEXT, "tensors of two contexts in one operation")                                                 \
-	X(VERSION, "a value that was changed between forward and backward")                                    \
-	X(GRADIENT, "a gradient that does not exist")                                                          \
-	X(NONFINITE, "an inf or NaN where one would do harm")                                                  \
-	X(HOOK, "a call that is not allowed inside a hook, or a hook's wrong result")                          \
-	X(MEMORY, "out of memory, or over the memory limit")                                                   \
-	X(LIMIT, "a limit of the library")                                                                     \
-	X(IO, "a file that can't be read or written")                                                          \
-	X(FORMAT, "a file or text whose content is wrong")                                                     \
+#define WEIR_ERRORS(X)                                                                \
+	X(ARGUMENT, "an argument that makes no sense")                                \
+	X(SHAPE, "shapes that do not fit together")                                   \
+	X(DTYPE, "an element type that the operation does not take")                  \
+	X(AXIS, "an axis that the tensor does not have")                              \
+	X(INDEX, "an index or label out of range")                                    \
+	X(STALE, "a tensor whose tape was reset, or that was dropped")                \
+	X(CONTEXT, "tensors of two contexts in one operation")                        \
+	X(VERSION, "a value that was changed between forward and backward")           \
+	X(GRADIENT, "a gradient that does not exist")                                 \
+	X(NONFINITE, "an inf or NaN where one would do harm")                         \
+	X(HOOK, "a call that is not allowed inside a hook, or a hook's wrong result") \
+	X(MEMORY, "out of memory, or over the memory limit")                          \
+	X(LIMIT, "a limit of the library")                                            \
+	X(IO, "a file that can't be read or written")                                 \
+	X(FORMAT, "a file or text whose content is wrong")                            \
 	X(INTERNAL, "a bug in the library")
 
 typedef enum weir_status {
@@ -50,7 +50,7 @@ typedef enum weir_status {
 #define WEIR_ERROR_ENUM_(name, text) WEIR_ERR_##name,
 	WEIR_ERRORS(WEIR_ERROR_ENUM_)
 #undef WEIR_ERROR_ENUM_
-	WEIR_STATUS_COUNT
+		WEIR_STATUS_COUNT
 } weir_status;
 
 /* A name such as "WEIR_ERR_SHAPE", and its meaning; static strings. */
@@ -60,10 +60,10 @@ WEIR_API const char *weir_status_text(weir_status status);
 /* Called at once with the first error; message is valid during the call. */
 typedef void weir_error_handler(weir_ctx *w, weir_status status, const char *message, void *user);
 
-WEIR_API bool weir_ok(const weir_ctx *w);              /* no error has stuck */
-WEIR_API weir_status weir_error(const weir_ctx *w);    /* the first error, or WEIR_OK */
+WEIR_API bool weir_ok(const weir_ctx *w);                /* no error has stuck */
+WEIR_API weir_status weir_error(const weir_ctx *w);      /* the first error, or WEIR_OK */
 WEIR_API const char *weir_error_text(const weir_ctx *w); /* its message, "" if none; valid until cleared */
-WEIR_API void weir_clear_error(weir_ctx *w);           /* the context is usable again */
+WEIR_API void weir_clear_error(weir_ctx *w);             /* the context is usable again */
 
 /* Reports an error as the library does; the place for a breakpoint. Returns the bad tensor. Only the first sticks.
  * fmt takes integers and text only (no floating point), whatever the locale. */
@@ -79,12 +79,12 @@ typedef struct weir_allocator {
 } weir_allocator;
 
 typedef struct weir_options {
-	uint64_t seed;             /* everything random hangs on it; 0 is a seed like any other */
-	int threads;               /* threads of a parallel region; 0: OMP_NUM_THREADS, or all processors */
-	bool ieee_subnormals;      /* gradual underflow; false: kernels flush subnormals to zero */
-	bool check_stale;          /* catch every use of a stale tensor, however old; costs address space */
-	bool free_values;          /* WEIR_FREE_VALUES: backward releases each value after its last use */
-	size_t memory_limit;       /* bytes the context may hold; 0: no limit */
+	uint64_t seed;               /* everything random hangs on it; 0 is a seed like any other */
+	int threads;                 /* threads of a parallel region; 0: OMP_NUM_THREADS, or all processors */
+	bool ieee_subnormals;        /* gradual underflow; false: kernels flush subnormals to zero */
+	bool check_stale;            /* catch every use of a stale tensor, however old; costs address space */
+	bool free_values;            /* WEIR_FREE_VALUES: backward releases each value after its last use */
+	size_t memory_limit;         /* bytes the context may hold; 0: no limit */
 	weir_error_handler *handler; /* NULL: errors are silent; default: one line on standard error */
 	void *handler_user;
 	weir_allocator allocator;
@@ -102,10 +102,10 @@ WEIR_API weir_ctx *weir_open(const weir_options *o);
 WEIR_API int weir_close(weir_ctx *w);
 
 typedef struct weir_memory {
-	size_t held;       /* bytes held from the allocator, pool and arenas included */
-	size_t peak;       /* largest value of held */
-	size_t values;     /* bytes of values in use at this moment */
-	size_t values_peak; /* largest value of values since the last weir_memory_mark_peak() */
+	size_t held;              /* bytes held from the allocator, pool and arenas included */
+	size_t peak;              /* largest value of held */
+	size_t values;            /* bytes of values in use at this moment */
+	size_t values_peak;       /* largest value of values since the last weir_memory_mark_peak() */
 	uint64_t allocator_calls; /* calls of the allocator so far */
 } weir_memory;
 
@@ -184,7 +184,8 @@ WEIR_API weir_tensor *weir_keep(weir_tensor *t);
 WEIR_API void weir_drop(weir_tensor *t);
 /* Read-only use of another context's kept tensor or parameter: same memory, no copy. The owner must not write to it
  * while others read. Each context may be closed in any order. */
-WEIR_API weir_tensor *weir_share(weir_ctx *w, weir_tensor *t); /* while no other thread uses either; weir_data(t) moves */
+WEIR_API weir_tensor *weir_share(weir_ctx *w,
+				 weir_tensor *t); /* while no other thread uses either; weir_data(t) moves */
 
 /* ---- parameters ------------------------------------------------------------------------------------------- */
 
@@ -208,7 +209,7 @@ WEIR_API weir_tensor *weir_retain_grad(weir_tensor *t);
 
 /* Forgets all that was recorded, keeps the memory for the next step. An error inside a hook. */
 WEIR_API void weir_tape_reset(weir_ctx *w);
-WEIR_API int64_t weir_tape_length(const weir_ctx *w); /* tensors on the tape */
+WEIR_API int64_t weir_tape_length(const weir_ctx *w);                 /* tensors on the tape */
 WEIR_API weir_tensor *weir_tape_at(const weir_ctx *w, int64_t index); /* NULL where the value was scratch */
 
 /* A place on the tape. weir_rewind() releases all that was made since, but for the n tensors of keep[], which are
@@ -242,8 +243,8 @@ typedef struct weir_node_info {
 	int64_t call;      /* how often this scope was entered on this tape, from 1 */
 	int order;         /* 0: the user's; 1: made by a gradient rule; ... */
 	int inputs;
-	bool recorded;     /* backward passes through it */
-	bool released;     /* its value went back to the pool */
+	bool recorded; /* backward passes through it */
+	bool released; /* its value went back to the pool */
 } weir_node_info;
 WEIR_API weir_node_info weir_node(const weir_tensor *t);
 WEIR_API weir_tensor *weir_input(const weir_tensor *t, int i); /* operand i of the operation that made t, or NULL */
@@ -292,7 +293,7 @@ typedef struct weir_event {
 	int64_t call;
 	int order; /* 1 for the gradients of weir_backward; 2 for gradients of gradients; forward: 0, 1, ... */
 	bool backward;
-	double norm;      /* Euclidean norm of value */
+	double norm; /* Euclidean norm of value */
 	weir_stats stats;
 	unsigned fp_flags;
 } weir_event;
@@ -304,13 +305,13 @@ typedef void weir_observer(const weir_event *e, void *user);
 typedef weir_tensor *weir_replacer(const weir_event *e, void *user);
 
 typedef struct weir_hook_options {
-	bool forward;            /* called when a node was computed instead of when its gradient is final */
-	weir_observer *observe;  /* exactly one of observe and replace */
+	bool forward;           /* called when a node was computed instead of when its gradient is final */
+	weir_observer *observe; /* exactly one of observe and replace */
 	weir_replacer *replace;
 	void *user;
 	void (*destroy)(void *user); /* when the hook is removed; may be NULL */
 	unsigned wants;
-	bool all_orders;         /* also for nodes and gradients of higher order */
+	bool all_orders; /* also for nodes and gradients of higher order */
 } weir_hook_options;
 
 /* observe nothing, wants the norm. */
@@ -330,9 +331,10 @@ WEIR_API weir_hook *weir_on_forward(weir_ctx *w, weir_observer *observe, void *u
 typedef enum weir_field_type { WEIR_FIELD_INT, WEIR_FIELD_BOOL, WEIR_FIELD_DOUBLE, WEIR_FIELD_INTS } weir_field_type;
 typedef struct weir_field {
 	const char *name;
-	weir_field_type type; /* INT: int64_t; BOOL: bool; DOUBLE: double; INTS: int64_t[WEIR_MAX_RANK], count fields apart */
+	weir_field_type
+		type; /* INT: int64_t; BOOL: bool; DOUBLE: double; INTS: int64_t[WEIR_MAX_RANK], count fields apart */
 	size_t offset;
-	size_t count_offset;  /* INTS: offset of the int64_t that holds how many */
+	size_t count_offset; /* INTS: offset of the int64_t that holds how many */
 } weir_field;
 
 /* What a shape rule is given, and what it fills: dtype, rank, shape; view ops also view, stride, offset. */
@@ -345,9 +347,9 @@ typedef struct weir_shaping {
 	weir_dtype dtype;
 	int rank;
 	int64_t shape[WEIR_MAX_RANK];
-	bool view;                      /* the result shares the storage of in[0] */
-	int64_t stride[WEIR_MAX_RANK];  /* of a view, in elements */
-	int64_t offset;                 /* of a view, in elements from in[0]'s first */
+	bool view;                     /* the result shares the storage of in[0] */
+	int64_t stride[WEIR_MAX_RANK]; /* of a view, in elements */
+	int64_t offset;                /* of a view, in elements from in[0]'s first */
 } weir_shaping;
 
 /* Where a fused rule puts the gradient of one operand: contiguous, of the operand's type and shape. */
@@ -357,8 +359,8 @@ typedef struct weir_grad_dst {
 } weir_grad_dst;
 
 /* For weir_op.keeps: which values the gradient rule reads. */
-#define WEIR_KEEP_OUT 1u      /* the result's */
-#define WEIR_KEEP_IN0 2u      /* operand 0's, ... */
+#define WEIR_KEEP_OUT 1u /* the result's */
+#define WEIR_KEEP_IN0 2u /* operand 0's, ... */
 #define WEIR_KEEP_IN1 4u
 #define WEIR_KEEP_IN2 8u
 #define WEIR_KEEP_IN3 16u
@@ -374,10 +376,10 @@ enum {
 /* One operation. See docs/adding-an-op.md. */
 struct weir_op {
 	const char *name;
-	int arity;             /* number of operands, or -1 for any */
-	unsigned keeps;        /* WEIR_KEEP_... */
-	unsigned flags;        /* WEIR_OP_... */
-	size_t attr_size;      /* bytes of the attribute struct copied to the node */
+	int arity;                /* number of operands, or -1 for any */
+	unsigned keeps;           /* WEIR_KEEP_... */
+	unsigned flags;           /* WEIR_OP_... */
+	size_t attr_size;         /* bytes of the attribute struct copied to the node */
 	const weir_field *fields; /* its description, ended by a NULL name; NULL if none */
 	/* Fills the result's type and shape, or calls weir_fail and returns false. */
 	bool (*shape)(weir_shaping *s);
@@ -388,8 +390,8 @@ struct weir_op {
 	void (*vjp)(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[]);
 	/* The same in one pass over memory; optional; gy is contiguous. */
 	void (*vjp_fused)(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[]);
-	double domain[2];      /* where the tests draw operands from; both 0: any */
-	double kinks[4];       /* points without a derivative, that the tests keep away from; kink_count of them */
+	double domain[2]; /* where the tests draw operands from; both 0: any */
+	double kinks[4];  /* points without a derivative, that the tests keep away from; kink_count of them */
 	int kink_count;
 };
 

@@ -13,22 +13,22 @@ extern "C" {
 #endif
 
 /* ---- element by element ---- */
-WEIR_API weir_tensor *weir_add(weir_tensor *a, weir_tensor *b);      /* a + b */
-WEIR_API weir_tensor *weir_sub(weir_tensor *a, weir_tensor *b);      /* a - b */
-WEIR_API weir_tensor *weir_mul(weir_tensor *a, weir_tensor *b);      /* a · b, element by element */
-WEIR_API weir_tensor *weir_div(weir_tensor *a, weir_tensor *b);      /* a / b */
-WEIR_API weir_tensor *weir_neg(weir_tensor *x);                      /* -x */
+WEIR_API weir_tensor *weir_add(weir_tensor *a, weir_tensor *b);                /* a + b */
+WEIR_API weir_tensor *weir_sub(weir_tensor *a, weir_tensor *b);                /* a - b */
+WEIR_API weir_tensor *weir_mul(weir_tensor *a, weir_tensor *b);                /* a · b, element by element */
+WEIR_API weir_tensor *weir_div(weir_tensor *a, weir_tensor *b);                /* a / b */
+WEIR_API weir_tensor *weir_neg(weir_tensor *x);                                /* -x */
 WEIR_API weir_tensor *weir_affine(weir_tensor *x, double scale, double shift); /* scale · x + shift, rounded once */
-WEIR_API weir_tensor *weir_pow(weir_tensor *x, double p);            /* x^p; x < 0 needs a whole p */
-WEIR_API weir_tensor *weir_exp(weir_tensor *x);                      /* eˣ */
-WEIR_API weir_tensor *weir_log(weir_tensor *x);                      /* ln x */
-WEIR_API weir_tensor *weir_sqrt(weir_tensor *x);                     /* √x */
-WEIR_API weir_tensor *weir_abs(weir_tensor *x);                      /* |x|, derivative 0 at 0 */
+WEIR_API weir_tensor *weir_pow(weir_tensor *x, double p);                      /* x^p; x < 0 needs a whole p */
+WEIR_API weir_tensor *weir_exp(weir_tensor *x);                                /* eˣ */
+WEIR_API weir_tensor *weir_log(weir_tensor *x);                                /* ln x */
+WEIR_API weir_tensor *weir_sqrt(weir_tensor *x);                               /* √x */
+WEIR_API weir_tensor *weir_abs(weir_tensor *x);                                /* |x|, derivative 0 at 0 */
 WEIR_API weir_tensor *weir_tanh(weir_tensor *x);
-WEIR_API weir_tensor *weir_sigmoid(weir_tensor *x);                  /* 1 / (1 + e⁻ˣ) */
-WEIR_API weir_tensor *weir_relu(weir_tensor *x);                     /* max(x, 0), derivative 0 at 0 */
-WEIR_API weir_tensor *weir_erf(weir_tensor *x);                      /* 2/√π ∫₀ˣ e^(-t²) dt */
-WEIR_API weir_tensor *weir_maximum(weir_tensor *a, weir_tensor *b);  /* NaN wins; a tie gives each half the gradient */
+WEIR_API weir_tensor *weir_sigmoid(weir_tensor *x);                 /* 1 / (1 + e⁻ˣ) */
+WEIR_API weir_tensor *weir_relu(weir_tensor *x);                    /* max(x, 0), derivative 0 at 0 */
+WEIR_API weir_tensor *weir_erf(weir_tensor *x);                     /* 2/√π ∫₀ˣ e^(-t²) dt */
+WEIR_API weir_tensor *weir_maximum(weir_tensor *a, weir_tensor *b); /* NaN wins; a tie gives each half the gradient */
 WEIR_API weir_tensor *weir_minimum(weir_tensor *a, weir_tensor *b);
 WEIR_API weir_tensor *weir_where(weir_tensor *c, weir_tensor *a, weir_tensor *b); /* c ? a : b; c is u8 */
 /* Comparisons give u8 masks; false where either is NaN, but for ne. No gradient passes. */
@@ -40,11 +40,11 @@ WEIR_API weir_tensor *weir_gt(weir_tensor *a, weir_tensor *b);
 WEIR_API weir_tensor *weir_ge(weir_tensor *a, weir_tensor *b);
 /* To another type, any to any; from float to integer towards zero, saturating, NaN to 0. Gradient between floats. */
 WEIR_API weir_tensor *weir_cast(weir_tensor *x, weir_dtype dtype);
-WEIR_API weir_tensor *weir_detach(weir_tensor *x);                   /* x, but no gradient passes */
+WEIR_API weir_tensor *weir_detach(weir_tensor *x); /* x, but no gradient passes */
 
 /* ---- reductions. axes: a list of n axes; n = 0 reduces all. keepdim leaves extents of 1. ---- */
 WEIR_API weir_tensor *weir_sum(weir_tensor *x, int n, const int *axes, bool keepdim);
-WEIR_API weir_tensor *weir_sum_all(weir_tensor *x);                  /* rank 0 */
+WEIR_API weir_tensor *weir_sum_all(weir_tensor *x); /* rank 0 */
 WEIR_API weir_tensor *weir_mean(weir_tensor *x, int n, const int *axes, bool keepdim);
 WEIR_API weir_tensor *weir_mean_all(weir_tensor *x);
 WEIR_API weir_tensor *weir_amax(weir_tensor *x, int n, const int *axes, bool keepdim); /* ties share the gradient */
@@ -52,14 +52,17 @@ WEIR_API weir_tensor *weir_amin(weir_tensor *x, int n, const int *axes, bool kee
 WEIR_API weir_tensor *weir_argmax(weir_tensor *x, int axis, bool keepdim); /* i64, the first of equals; no gradient */
 /* Σ (x - mean)² / (count - correction): 0 for the population's, 1 for the sample's. */
 WEIR_API weir_tensor *weir_var(weir_tensor *x, int n, const int *axes, bool keepdim, int correction);
-WEIR_API weir_tensor *weir_norm(weir_tensor *x, int n, const int *axes, bool keepdim); /* √Σx², safe at every size; gradient 0 at 0 */
+WEIR_API weir_tensor *weir_norm(weir_tensor *x, int n, const int *axes,
+				bool keepdim); /* √Σx², safe at every size; gradient 0 at 0 */
 
 /* ---- shape. These are views where strides allow. ---- */
-WEIR_API weir_tensor *weir_expand(weir_tensor *x, int rank, const int64_t *shape); /* broadcasts x to shape */
+WEIR_API weir_tensor *weir_expand(weir_tensor *x, int rank, const int64_t *shape);  /* broadcasts x to shape */
 WEIR_API weir_tensor *weir_reshape(weir_tensor *x, int rank, const int64_t *shape); /* one extent may be -1 */
-WEIR_API weir_tensor *weir_permute(weir_tensor *x, int n, const int *order);       /* axis i of the result is axis order[i] of x */
-WEIR_API weir_tensor *weir_transpose(weir_tensor *x, int a, int b);                /* swaps two axes */
-WEIR_API weir_tensor *weir_slice(weir_tensor *x, int axis, int64_t begin, int64_t end, int64_t step); /* begin, end may be negative; step > 0 */
+WEIR_API weir_tensor *weir_permute(weir_tensor *x, int n,
+				   const int *order);               /* axis i of the result is axis order[i] of x */
+WEIR_API weir_tensor *weir_transpose(weir_tensor *x, int a, int b); /* swaps two axes */
+WEIR_API weir_tensor *weir_slice(weir_tensor *x, int axis, int64_t begin, int64_t end,
+				 int64_t step); /* begin, end may be negative; step > 0 */
 WEIR_API weir_tensor *weir_concat(weir_tensor *const *xs, int n, int axis);
 /* y[..., j, ...] = x[..., index[j], ...]: index is i32 or i64 of rank 1; the gradient adds where an index repeats. */
 WEIR_API weir_tensor *weir_gather(weir_tensor *x, int axis, weir_tensor *index);
@@ -71,7 +74,14 @@ WEIR_API weir_tensor *weir_scatter_add(weir_tensor *x, int axis, weir_tensor *in
 WEIR_API weir_tensor *weir_matmul(weir_tensor *a, weir_tensor *b);
 /* x [..., in] · weightᵀ [in, out] + bias [out] = [..., out]; weight is [out, in]; bias may be NULL. */
 WEIR_API weir_tensor *weir_linear(weir_tensor *x, weir_tensor *weight, weir_tensor *bias);
-typedef enum weir_act { WEIR_ACT_IDENTITY, WEIR_ACT_SIGMOID, WEIR_ACT_TANH, WEIR_ACT_RELU, WEIR_ACT_GELU, WEIR_ACT_SILU } weir_act;
+typedef enum weir_act {
+	WEIR_ACT_IDENTITY,
+	WEIR_ACT_SIGMOID,
+	WEIR_ACT_TANH,
+	WEIR_ACT_RELU,
+	WEIR_ACT_GELU,
+	WEIR_ACT_SILU
+} weir_act;
 /* act(linear(x, weight, bias)) in one pass over memory where act allows; recorded as the nodes that the two calls would record. */
 WEIR_API weir_tensor *weir_linear_act(weir_tensor *x, weir_tensor *weight, weir_tensor *bias, weir_act act);
 WEIR_API weir_tensor *weir_act_apply(weir_tensor *x, weir_act act);
@@ -82,15 +92,15 @@ WEIR_API weir_tensor *weir_softmax(weir_tensor *x, int axis);
 WEIR_API weir_tensor *weir_log_softmax(weir_tensor *x, int axis);
 /* Mean over the batch of -ln softmax(logits)[label]. logits [B, C], labels [B] of i32 or i64 in 0 .. C-1. */
 WEIR_API weir_tensor *weir_cross_entropy(weir_tensor *logits, weir_tensor *labels);
-WEIR_API weir_tensor *weir_mse(weir_tensor *x, weir_tensor *target);               /* mean of (x - target)², same shape */
+WEIR_API weir_tensor *weir_mse(weir_tensor *x, weir_tensor *target); /* mean of (x - target)², same shape */
 
 /* ---- composed ---- */
-WEIR_API weir_tensor *weir_softplus(weir_tensor *x);                 /* ln(1 + eˣ) */
-WEIR_API weir_tensor *weir_gelu(weir_tensor *x);                     /* x Φ(x), Φ the normal distribution's (exact form) */
-WEIR_API weir_tensor *weir_silu(weir_tensor *x);                     /* x sigmoid(x) */
-WEIR_API weir_tensor *weir_leaky_relu(weir_tensor *x, double slope); /* x > 0 ? x : slope · x */
+WEIR_API weir_tensor *weir_softplus(weir_tensor *x); /* ln(1 + eˣ) */
+WEIR_API weir_tensor *weir_gelu(weir_tensor *x);     /* x Φ(x), Φ the normal distribution's (exact form) */
+WEIR_API weir_tensor *weir_silu(weir_tensor *x);     /* x sigmoid(x) */
+WEIR_API weir_tensor *weir_leaky_relu(weir_tensor *x, double slope);       /* x > 0 ? x : slope · x */
 WEIR_API weir_tensor *weir_clamp(weir_tensor *x, double low, double high); /* min(max(x, low), high) */
-WEIR_API weir_tensor *weir_square(weir_tensor *x);                   /* x² */
+WEIR_API weir_tensor *weir_square(weir_tensor *x);                         /* x² */
 
 /* ---- gradient check ------------------------------------------------------------------------------------------
  * Compares the gradients of f (any operations of xs; one or more elements out) with central differences, extrapolated (Ridders
@@ -98,23 +108,23 @@ WEIR_API weir_tensor *weir_square(weir_tensor *x);                   /* x² */
 typedef weir_tensor *weir_function(weir_tensor *const *xs, int n, void *user);
 
 typedef struct weir_gradcheck_options {
-	int order;          /* 1: first derivatives; 2: also the derivative of the gradient */
-	bool full;          /* every element; false: one random direction per tensor (cheap, for large ones) */
-	double step;        /* first step of the differences, relative to the size of x; default 1e-2 */
-	double tolerance;   /* largest relative error that passes; default 1e-7 */
-	FILE *log;          /* every element with its signed error, where not NULL */
+	int order;        /* 1: first derivatives; 2: also the derivative of the gradient */
+	bool full;        /* every element; false: one random direction per tensor (cheap, for large ones) */
+	double step;      /* first step of the differences, relative to the size of x; default 1e-2 */
+	double tolerance; /* largest relative error that passes; default 1e-7 */
+	FILE *log;        /* every element with its signed error, where not NULL */
 } weir_gradcheck_options;
 
 typedef struct weir_gradcheck_result {
 	bool passed;
-	double worst;            /* largest |analytic - numeric| / max(|analytic|, |numeric|, scale) */
-	double signed_error;     /* analytic - numeric there */
+	double worst;        /* largest |analytic - numeric| / max(|analytic|, |numeric|, scale) */
+	double signed_error; /* analytic - numeric there */
 	double analytic, numeric;
-	double numeric_error;    /* how far the differences themselves can be trusted there */
-	int order, tensor;       /* where */
-	int64_t element;         /* -1 for a direction */
-	int64_t checked;         /* derivatives compared */
-	char advice[160];        /* how to read these numbers, in words */
+	double numeric_error; /* how far the differences themselves can be trusted there */
+	int order, tensor;    /* where */
+	int64_t element;      /* -1 for a direction */
+	int64_t checked;      /* derivatives compared */
+	char advice[160];     /* how to read these numbers, in words */
 } weir_gradcheck_result;
 
 WEIR_API void weir_gradcheck_options_init(weir_gradcheck_options *o);
