@@ -31,7 +31,7 @@ static weir_tensor *leaf(weir_ctx *w, const char *who, weir_dtype dtype, int ran
 
 	if (!w) return weir__bad_of(weir__nowhere());
 	if (!check_shape(w, who, dtype, rank, shape)) return w->bad;
-	t = weir__tensor_new(w, &weir__op_input, dtype, rank, shape);
+	t = weir__tensor_new(w, &weir__op_input, (int)dtype, rank, shape);
 	if (!weir_is_bad(t) && weir_is_recording(w)) t->flags |= WEIR_T_RECORDED;
 	return t;
 }

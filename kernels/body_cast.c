@@ -14,20 +14,20 @@
 #define C_i64 int64_t
 #define C_u8 uint8_t
 
-#define CAST_LOOP(from, to, expr) \
+#define CAST_LOOP(from, to, expr)                                        \
 	void KERN(cast_##from##_##to)(void *y, const void *x, int64_t n) \
-	{ \
-		C_##to *o = y; \
-		const C_##from *a = x; \
-		for (int64_t i = 0; i < n; i++) { \
-			C_##from v = a[i]; \
-			o[i] = (expr); \
-		} \
+	{                                                                \
+		C_##to *o = y;                                           \
+		const C_##from *a = x;                                   \
+		for (int64_t i = 0; i < n; i++) {                        \
+			C_##from v = a[i];                               \
+			o[i] = (expr);                                   \
+		}                                                        \
 	}
 
-#define CAST_SAME(type) \
-	void KERN(cast_##type##_##type)(void *y, const void *x, int64_t n) \
-	{ \
+#define CAST_SAME(type)                                                          \
+	void KERN(cast_##type##_##type)(void *y, const void *x, int64_t n)       \
+	{                                                                        \
 		if (n > 0 && y != x) memcpy(y, x, (size_t)n * sizeof(C_##type)); \
 	}
 
@@ -57,12 +57,12 @@ CAST_LOOP(f64, u8, TO_U8)
 CAST_LOOP(i32, f32, (float)v)
 CAST_LOOP(i32, f64, (double)v)
 CAST_LOOP(i32, i64, (int64_t)v)
-CAST_LOOP(i32, u8, (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v))
+CAST_LOOP(i32, u8, (uint8_t)(v<0 ? 0 : v> 255 ? 255 : v))
 
 CAST_LOOP(i64, f32, (float)v)
 CAST_LOOP(i64, f64, (double)v)
-CAST_LOOP(i64, i32, (int32_t)(v < INT32_MIN ? INT32_MIN : v > INT32_MAX ? INT32_MAX : v))
-CAST_LOOP(i64, u8, (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v))
+CAST_LOOP(i64, i32, (int32_t)(v<INT32_MIN ? INT32_MIN : v> INT32_MAX ? INT32_MAX : v))
+CAST_LOOP(i64, u8, (uint8_t)(v<0 ? 0 : v> 255 ? 255 : v))
 
 CAST_LOOP(u8, f32, (float)v)
 CAST_LOOP(u8, f64, (double)v)

@@ -7,62 +7,68 @@
 
 #define LOAD(from) (whole ? VV(load)((from) + i) : VV(load_n)((from) + i, n - i, (R)1))
 #define LOAD_MASK(from) (whole ? MM(load_u8)((from) + i) : MM(load_u8_n)((from) + i, n - i))
-#define STORE(value) \
-	do { \
-		V result = (value); \
-		if (whole) VV(store)(to + i, result); else VV(store_n)(to + i, result, n - i); \
+#define STORE(value)                                     \
+	do {                                             \
+		V result = (value);                      \
+		if (whole) VV(store)(to + i, result);    \
+		else VV(store_n)(to + i, result, n - i); \
 	} while (0)
 
 #define KERNEL(name) void K(map_##name)(void *y, const void *const *x, int64_t n, const double *p)
 #define EACH_GROUP for (int64_t i = 0, whole = n >= LANES; i < n; i += LANES, whole = n - i >= LANES)
 
-#define MAP_1(name, expr) \
-	KERNEL(name) \
-	{ \
-		R *to = y; \
-		const R *x0 = x[0]; \
-		(void)p; \
-		EACH_GROUP { \
+#define MAP_1(name, expr)               \
+	KERNEL(name)                    \
+	{                               \
+		R *to = y;              \
+		const R *x0 = x[0];     \
+		(void)p;                \
+		EACH_GROUP              \
+		{                       \
 			V a = LOAD(x0); \
-			STORE(expr); \
-		} \
+			STORE(expr);    \
+		}                       \
 	}
 
-#define MAP_2(name, expr) \
-	KERNEL(name) \
-	{ \
-		R *to = y; \
-		const R *x0 = x[0], *x1 = x[1]; \
-		(void)p; \
-		EACH_GROUP { \
+#define MAP_2(name, expr)                             \
+	KERNEL(name)                                  \
+	{                                             \
+		R *to = y;                            \
+		const R *x0 = x[0], *x1 = x[1];       \
+		(void)p;                              \
+		EACH_GROUP                            \
+		{                                     \
 			V a = LOAD(x0), b = LOAD(x1); \
-			STORE(expr); \
-		} \
+			STORE(expr);                  \
+		}                                     \
 	}
 
-#define MAP_3(name, expr) \
-	KERNEL(name) \
-	{ \
-		R *to = y; \
-		const R *x0 = x[0], *x1 = x[1], *x2 = x[2]; \
-		(void)p; \
-		EACH_GROUP { \
+#define MAP_3(name, expr)                                           \
+	KERNEL(name)                                                \
+	{                                                           \
+		R *to = y;                                          \
+		const R *x0 = x[0], *x1 = x[1], *x2 = x[2];         \
+		(void)p;                                            \
+		EACH_GROUP                                          \
+		{                                                   \
 			V a = LOAD(x0), b = LOAD(x1), c = LOAD(x2); \
-			STORE(expr); \
-		} \
+			STORE(expr);                                \
+		}                                                   \
 	}
 
-#define COMPARE(name) \
-	KERNEL(name) \
-	{ \
-		uint8_t *to = y; \
-		const R *x0 = x[0], *x1 = x[1]; \
-		(void)p; \
-		EACH_GROUP { \
-			V a = LOAD(x0), b = LOAD(x1); \
-			M result = VV(name)(a, b); \
-			if (whole) MM(store_u8)(to + i, result); else MM(store_u8_n)(to + i, result, n - i); \
-		} \
+#define COMPARE(name)                                               \
+	KERNEL(name)                                                \
+	{                                                           \
+		uint8_t *to = y;                                    \
+		const R *x0 = x[0], *x1 = x[1];                     \
+		(void)p;                                            \
+		EACH_GROUP                                          \
+		{                                                   \
+			V a = LOAD(x0), b = LOAD(x1);               \
+			M result = VV(name)(a, b);                  \
+			if (whole) MM(store_u8)(to + i, result);    \
+			else MM(store_u8_n)(to + i, result, n - i); \
+		}                                                   \
 	}
 
 /* ---- forward ---- */
@@ -102,7 +108,8 @@ KERNEL(affine)
 	const R *x0 = x[0];
 	V scale = VV(set1)((R)p[0]), shift = VV(set1)((R)p[1]);
 
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		V a = LOAD(x0);
 
 		STORE(VV(fma)(a, scale, shift));
@@ -110,11 +117,13 @@ KERNEL(affine)
 }
 
 /* The powers that are one operation come out of that operation: it rounds once and is quick. */
-static MAP_1(pow_half, VV(sqrt)(VV(blend)(VV(eq)(a, VV(set1)((R)-INFINITY)), VV(set1)((R)INFINITY), VV(add)(a, VV(zero)()))))
-static MAP_1(pow_minus_1, VV(div)(VV(set1)((R)1), a))
-static MAP_1(pow_2, VV(mul)(a, a))
+static MAP_1(pow_half, VV(sqrt)(VV(blend)(VV(eq)(a, VV(set1)((R)-INFINITY)), VV(set1)((R)INFINITY),
+					  VV(add)(a, VV(zero)())))) static MAP_1(pow_minus_1,
+										 VV(div)(VV(set1)((R)1),
+											 a)) static MAP_1(pow_2,
+													  VV(mul)(a, a))
 
-KERNEL(pow)
+	KERNEL(pow)
 {
 	R *to = y;
 	const R *x0 = x[0];
@@ -131,7 +140,8 @@ KERNEL(pow)
 	} else if (p[0] == -1.0) {
 		K(map_pow_minus_1)(y, x, n, p);
 	} else {
-		EACH_GROUP {
+		EACH_GROUP
+		{
 			V a = LOAD(x0);
 
 			STORE(VV(pow)(a, &plan));
@@ -159,7 +169,8 @@ KERNEL(where)
 	const R *x1 = x[1], *x2 = x[2];
 
 	(void)p;
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		M c = LOAD_MASK(x0);
 		V a = LOAD(x1), b = LOAD(x2);
 
@@ -204,7 +215,8 @@ VEC V VV(share)(V gy, V a, V b, bool of_larger)
 }
 
 MAP_2(log_vjp, VV(quotient_or_0)(a, b))
-MAP_2(sqrt_vjp, VV(quotient_or_0)(VV(blend)(VV(eq)(b, VV(zero)()), VV(zero)(), a), VV(add)(b, b))) /* 0 where y is 0, too */
+MAP_2(sqrt_vjp,
+      VV(quotient_or_0)(VV(blend)(VV(eq)(b, VV(zero)()), VV(zero)(), a), VV(add)(b, b))) /* 0 where y is 0, too */
 MAP_2(abs_vjp, VV(abs_vjp)(a, b))
 MAP_2(tanh_vjp, VV(tanh_vjp)(a, b))
 MAP_2(sigmoid_vjp, VV(sigmoid_vjp)(a, b))
@@ -226,7 +238,7 @@ VEC V VV(pow_2_vjp)(V gy, V x)
 
 static MAP_2(pow_2_vjp, VV(pow_2_vjp)(a, b))
 
-KERNEL(pow_vjp)
+	KERNEL(pow_vjp)
 {
 	R *to = y;
 	const R *x0 = x[0], *x1 = x[1];
@@ -237,7 +249,8 @@ KERNEL(pow_vjp)
 	} else if (p[0] == 2.0) {
 		K(map_pow_2_vjp)(y, x, n, p);
 	} else {
-		EACH_GROUP {
+		EACH_GROUP
+		{
 			V gy = LOAD(x0), a = LOAD(x1);
 
 			STORE(VV(pow_vjp)(gy, a, p[0], &plan));
@@ -252,7 +265,8 @@ KERNEL(where_vjp_a)
 	const uint8_t *x1 = x[1];
 
 	(void)p;
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		V gy = LOAD(x0);
 		M c = LOAD_MASK(x1);
 
@@ -267,7 +281,8 @@ KERNEL(where_vjp_b)
 	const uint8_t *x1 = x[1];
 
 	(void)p;
-	EACH_GROUP {
+	EACH_GROUP
+	{
 		V gy = LOAD(x0);
 		M c = LOAD_MASK(x1);
 

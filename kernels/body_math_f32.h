@@ -166,7 +166,8 @@ VEC_LONG vd logistic_slope_24(vd gy, vd a)
 VEC vf vf_sigmoid_vjp(vf gy, vf x)
 {
 	vf a = vf_abs(x);
-	vd lo = logistic_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(a)), hi = logistic_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(a));
+	vd lo = logistic_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(a)),
+	   hi = logistic_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(a));
 
 	return vf_blend(vf_isnan(x), x, vd_pair_to_vf(lo, hi));
 }

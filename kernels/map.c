@@ -199,10 +199,8 @@ static void pack(const job *j, const operand *o, place p, int64_t n, char *to)
 
 static void run_kernel(const job *j, void *y, const void *const *x, int64_t n)
 {
-	if (j->map)
-		j->map(y, x, n, j->p);
-	else
-		j->cast(y, x[0], n);
+	if (j->map) j->map(y, x, n, j->p);
+	else j->cast(y, x[0], n);
 }
 
 /* Elements begin..end of the row-major order. */
@@ -219,7 +217,8 @@ static void run_range(void *arg, int64_t begin, int64_t end)
 
 		all_dense = all_dense && o->layout == DENSE;
 		all_unit = all_unit && (o->layout == DENSE || (j->rank && o->stride[j->rank - 1] == (int64_t)o->size));
-		if (o->layout == FLAT) pack(j, o, (place){ { 0 } }, end - begin < BLOCK ? end - begin : BLOCK, buffer[i]);
+		if (o->layout == FLAT)
+			pack(j, o, (place){ { 0 } }, end - begin < BLOCK ? end - begin : BLOCK, buffer[i]);
 	}
 	while (begin < end) {
 		place p = place_of(j, begin);
@@ -263,8 +262,8 @@ static void copy_range(void *arg, int64_t begin, int64_t end)
 	while (j->rank > 0 && begin < end) {
 		int64_t left = j->shape[last] - p.at[last], run = left < end - begin ? left : end - begin;
 
-		copy_run(j->y + offset_of(j, &p, j->ystride), j->ystride[last], o->data + offset_of(j, &p, o->stride), o->stride[last], run,
-			 o->size);
+		copy_run(j->y + offset_of(j, &p, j->ystride), j->ystride[last], o->data + offset_of(j, &p, o->stride),
+			 o->stride[last], run, o->size);
 		begin += run;
 		next_row(j, &p);
 	}
@@ -274,9 +273,16 @@ static void copy_range(void *arg, int64_t begin, int64_t end)
 static double cost_of(weir_map id)
 {
 	switch (id) {
-	case WEIR_MAP_pow: case WEIR_MAP_pow_vjp: return 40.0;
-	case WEIR_MAP_exp: case WEIR_MAP_log: case WEIR_MAP_tanh: case WEIR_MAP_sigmoid: case WEIR_MAP_erf: return 16.0;
-	case WEIR_MAP_tanh_vjp: case WEIR_MAP_sigmoid_vjp: case WEIR_MAP_erf_vjp: return 16.0;
+	case WEIR_MAP_pow:
+	case WEIR_MAP_pow_vjp: return 40.0;
+	case WEIR_MAP_exp:
+	case WEIR_MAP_log:
+	case WEIR_MAP_tanh:
+	case WEIR_MAP_sigmoid:
+	case WEIR_MAP_erf: return 16.0;
+	case WEIR_MAP_tanh_vjp:
+	case WEIR_MAP_sigmoid_vjp:
+	case WEIR_MAP_erf_vjp: return 16.0;
 	default: return 1.0;
 	}
 }
@@ -287,8 +293,8 @@ static void run(job *j, weir_task_fn *fn, double cost, int threads)
 	weir__parallel(weir__threads_for(threads, cost * (double)j->count), j->count, GRAIN, fn, j);
 }
 
-void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode, const weir_strided *x, const double *p,
-	       int threads)
+void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
+	       const weir_strided *x, const double *p, int threads)
 {
 	const weir_kernels *kernels = weir__kernels();
 	const weir_map_info *info = &weir__map_info[id];
@@ -299,13 +305,15 @@ void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *
 	if (mode == WEIR_DST_SKIP) return;
 	if (mode == WEIR_DST_ADD) j.add = kernels->map[WEIR_MAP_add][t];
 	set_shape(&j, rank, shape);
-	for (; info->inputs[j.inputs]; j.inputs++) set_input(&j, j.inputs, &x[j.inputs], info->inputs[j.inputs] == 'B' ? 1 : size_of[t]);
+	for (; info->inputs[j.inputs]; j.inputs++)
+		set_input(&j, j.inputs, &x[j.inputs], info->inputs[j.inputs] == 'B' ? 1 : size_of[t]);
 	set_dense_y(&j);
 	merge_axes(&j);
 	run(&j, run_range, cost_of(id), threads);
 }
 
-void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x, int threads)
+void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x,
+		int threads)
 {
 	job j = { .cast = weir__kernels()->cast[from][to], .y = y, .ysize = size_of[to], .inputs = 1 };
 
@@ -316,7 +324,8 @@ void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, 
 	run(&j, run_range, 1.0, threads);
 }
 
-void weir__copy(weir_dtype t, int rank, const int64_t *shape, void *y, const int64_t *ystride, const weir_strided *x, int threads)
+void weir__copy(weir_dtype t, int rank, const int64_t *shape, void *y, const int64_t *ystride, const weir_strided *x,
+		int threads)
 {
 	job j = { .y = y, .ysize = size_of[t], .inputs = 1 };
 

@@ -22,13 +22,15 @@ typedef struct weir_strided {
 /* y = f(x[0], x[1], ...), for the kernel id in type t (WEIR_F32 or WEIR_F64); x has as many operands as weir__map_info[id].inputs has
  * letters, each of type t or, for a letter B, u8. y is dense, row-major, of type t, or u8 for a comparison. Mode ADD adds to y, in a
  * rounding of its own; it is not for comparisons. p: the kernel's parameters, or NULL. */
-void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode, const weir_strided *x, const double *p,
-	       int threads);
+void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
+	       const weir_strided *x, const double *p, int threads);
 
 /* y = (to)x; y is dense. Floats to integers are truncated and saturated, NaN gives 0; integers to narrower ones are saturated. */
-void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x, int threads);
+void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x,
+		int threads);
 
 /* y = x, bit for bit, any type; y has strides of its own, and no two of its elements may be one. */
-void weir__copy(weir_dtype t, int rank, const int64_t *shape, void *y, const int64_t *ystride, const weir_strided *x, int threads);
+void weir__copy(weir_dtype t, int rank, const int64_t *shape, void *y, const int64_t *ystride, const weir_strided *x,
+		int threads);
 
 #endif

@@ -69,18 +69,48 @@
 
 /* The rest follows from the words above, once for all. */
 
-VEC vf vf_zero(void) { return vf_set1(0.0f); }
-VEC vd vd_zero(void) { return vd_set1(0.0); }
+VEC vf vf_zero(void)
+{
+	return vf_set1(0.0f);
+}
+VEC vd vd_zero(void)
+{
+	return vd_set1(0.0);
+}
 
-VEC vf vf_max(vf a, vf b) { return vf_blend(vf_gt(a, b), a, b); }
-VEC vf vf_min(vf a, vf b) { return vf_blend(vf_lt(a, b), a, b); }
-VEC vd vd_max(vd a, vd b) { return vd_blend(vd_gt(a, b), a, b); }
-VEC vd vd_min(vd a, vd b) { return vd_blend(vd_lt(a, b), a, b); }
+VEC vf vf_max(vf a, vf b)
+{
+	return vf_blend(vf_gt(a, b), a, b);
+}
+VEC vf vf_min(vf a, vf b)
+{
+	return vf_blend(vf_lt(a, b), a, b);
+}
+VEC vd vd_max(vd a, vd b)
+{
+	return vd_blend(vd_gt(a, b), a, b);
+}
+VEC vd vd_min(vd a, vd b)
+{
+	return vd_blend(vd_lt(a, b), a, b);
+}
 
-VEC vf vf_neg(vf a) { return vf_xor(a, vf_set1(-0.0f)); }
-VEC vd vd_neg(vd a) { return vd_xor(a, vd_set1(-0.0)); }
-VEC vf vf_abs(vf a) { return vi_as_vf(vi_and(vf_as_vi(a), vi_set1(INT32_MAX))); }
-VEC vd vd_abs(vd a) { return vl_as_vd(vl_and(vd_as_vl(a), vl_set1(INT64_MAX))); }
+VEC vf vf_neg(vf a)
+{
+	return vf_xor(a, vf_set1(-0.0f));
+}
+VEC vd vd_neg(vd a)
+{
+	return vd_xor(a, vd_set1(-0.0));
+}
+VEC vf vf_abs(vf a)
+{
+	return vi_as_vf(vi_and(vf_as_vi(a), vi_set1(INT32_MAX)));
+}
+VEC vd vd_abs(vd a)
+{
+	return vl_as_vd(vl_and(vd_as_vl(a), vl_set1(INT64_MAX)));
+}
 
 VEC vf vf_copysign(vf magnitude, vf sign)
 {
@@ -92,10 +122,22 @@ VEC vd vd_copysign(vd magnitude, vd sign)
 	return vd_or(vd_abs(magnitude), vd_and(sign, vd_set1(-0.0)));
 }
 
-VEC bool mf_any(mf m) { return mf_bits(m) != 0; }
-VEC bool md_any(md m) { return md_bits(m) != 0; }
-VEC bool mf_all(mf m) { return mf_bits(m) == 0xffffu; }
-VEC bool md_all(md m) { return md_bits(m) == 0xffu; }
+VEC bool mf_any(mf m)
+{
+	return mf_bits(m) != 0;
+}
+VEC bool md_any(md m)
+{
+	return md_bits(m) != 0;
+}
+VEC bool mf_all(mf m)
+{
+	return mf_bits(m) == 0xffffu;
+}
+VEC bool md_all(md m)
+{
+	return md_bits(m) == 0xffu;
+}
 
 /* 1.5 * 2^52: added to a double below 2^51 it rounds to an integer, which then stands in the low bits. */
 #define VD_MAGIC 6755399441055744.0

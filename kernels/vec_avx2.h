@@ -5,22 +5,58 @@
 
 #include <immintrin.h>
 
-typedef struct { __m256 a, b; } vf;
-typedef struct { __m256d a, b; } vd;
-typedef struct { __m256i a, b; } vi;
-typedef struct { __m256i a, b; } vl;
-typedef struct { __m256 a, b; } mf;
-typedef struct { __m256d a, b; } md;
+typedef struct {
+	__m256 a, b;
+} vf;
+typedef struct {
+	__m256d a, b;
+} vd;
+typedef struct {
+	__m256i a, b;
+} vi;
+typedef struct {
+	__m256i a, b;
+} vl;
+typedef struct {
+	__m256 a, b;
+} mf;
+typedef struct {
+	__m256d a, b;
+} md;
 
 /* The two halves of a function of one or two vectors. */
-#define VEC_1(R, name, V, op) VEC R name(V x) { return (R){ op(x.a), op(x.b) }; }
-#define VEC_2(R, name, V, op) VEC R name(V x, V y) { return (R){ op(x.a, y.a), op(x.b, y.b) }; }
-#define VEC_CMP(R, name, V, op, how) VEC R name(V x, V y) { return (R){ op(x.a, y.a, how), op(x.b, y.b, how) }; }
+#define VEC_1(R, name, V, op)                   \
+	VEC R name(V x)                         \
+	{                                       \
+		return (R){ op(x.a), op(x.b) }; \
+	}
+#define VEC_2(R, name, V, op)                             \
+	VEC R name(V x, V y)                              \
+	{                                                 \
+		return (R){ op(x.a, y.a), op(x.b, y.b) }; \
+	}
+#define VEC_CMP(R, name, V, op, how)                                \
+	VEC R name(V x, V y)                                        \
+	{                                                           \
+		return (R){ op(x.a, y.a, how), op(x.b, y.b, how) }; \
+	}
 
-VEC vf vf_set1(float x) { return (vf){ _mm256_set1_ps(x), _mm256_set1_ps(x) }; }
-VEC vd vd_set1(double x) { return (vd){ _mm256_set1_pd(x), _mm256_set1_pd(x) }; }
-VEC vi vi_set1(int32_t x) { return (vi){ _mm256_set1_epi32(x), _mm256_set1_epi32(x) }; }
-VEC vl vl_set1(int64_t x) { return (vl){ _mm256_set1_epi64x(x), _mm256_set1_epi64x(x) }; }
+VEC vf vf_set1(float x)
+{
+	return (vf){ _mm256_set1_ps(x), _mm256_set1_ps(x) };
+}
+VEC vd vd_set1(double x)
+{
+	return (vd){ _mm256_set1_pd(x), _mm256_set1_pd(x) };
+}
+VEC vi vi_set1(int32_t x)
+{
+	return (vi){ _mm256_set1_epi32(x), _mm256_set1_epi32(x) };
+}
+VEC vl vl_set1(int64_t x)
+{
+	return (vl){ _mm256_set1_epi64x(x), _mm256_set1_epi64x(x) };
+}
 
 VEC vi vi_iota(void)
 {
@@ -32,10 +68,22 @@ VEC vl vl_iota(void)
 	return (vl){ _mm256_setr_epi64x(0, 1, 2, 3), _mm256_setr_epi64x(4, 5, 6, 7) };
 }
 
-VEC vf vi_as_vf(vi x) { return (vf){ _mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b) }; }
-VEC vd vl_as_vd(vl x) { return (vd){ _mm256_castsi256_pd(x.a), _mm256_castsi256_pd(x.b) }; }
-VEC vi vf_as_vi(vf x) { return (vi){ _mm256_castps_si256(x.a), _mm256_castps_si256(x.b) }; }
-VEC vl vd_as_vl(vd x) { return (vl){ _mm256_castpd_si256(x.a), _mm256_castpd_si256(x.b) }; }
+VEC vf vi_as_vf(vi x)
+{
+	return (vf){ _mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b) };
+}
+VEC vd vl_as_vd(vl x)
+{
+	return (vd){ _mm256_castsi256_pd(x.a), _mm256_castsi256_pd(x.b) };
+}
+VEC vi vf_as_vi(vf x)
+{
+	return (vi){ _mm256_castps_si256(x.a), _mm256_castps_si256(x.b) };
+}
+VEC vl vd_as_vl(vd x)
+{
+	return (vl){ _mm256_castpd_si256(x.a), _mm256_castpd_si256(x.b) };
+}
 
 VEC_2(vi, vi_add, vi, _mm256_add_epi32)
 VEC_2(vi, vi_sub, vi, _mm256_sub_epi32)
@@ -48,11 +96,26 @@ VEC_2(vl, vl_and, vl, _mm256_and_si256)
 VEC_2(vl, vl_or, vl, _mm256_or_si256)
 VEC_2(vl, vl_xor, vl, _mm256_xor_si256)
 
-VEC vi vi_shl(vi x, int n) { return (vi){ _mm256_slli_epi32(x.a, n), _mm256_slli_epi32(x.b, n) }; }
-VEC vi vi_shr(vi x, int n) { return (vi){ _mm256_srli_epi32(x.a, n), _mm256_srli_epi32(x.b, n) }; }
-VEC vi vi_sar(vi x, int n) { return (vi){ _mm256_srai_epi32(x.a, n), _mm256_srai_epi32(x.b, n) }; }
-VEC vl vl_shl(vl x, int n) { return (vl){ _mm256_slli_epi64(x.a, n), _mm256_slli_epi64(x.b, n) }; }
-VEC vl vl_shr(vl x, int n) { return (vl){ _mm256_srli_epi64(x.a, n), _mm256_srli_epi64(x.b, n) }; }
+VEC vi vi_shl(vi x, int n)
+{
+	return (vi){ _mm256_slli_epi32(x.a, n), _mm256_slli_epi32(x.b, n) };
+}
+VEC vi vi_shr(vi x, int n)
+{
+	return (vi){ _mm256_srli_epi32(x.a, n), _mm256_srli_epi32(x.b, n) };
+}
+VEC vi vi_sar(vi x, int n)
+{
+	return (vi){ _mm256_srai_epi32(x.a, n), _mm256_srai_epi32(x.b, n) };
+}
+VEC vl vl_shl(vl x, int n)
+{
+	return (vl){ _mm256_slli_epi64(x.a, n), _mm256_slli_epi64(x.b, n) };
+}
+VEC vl vl_shr(vl x, int n)
+{
+	return (vl){ _mm256_srli_epi64(x.a, n), _mm256_srli_epi64(x.b, n) };
+}
 
 /* AVX2 has no such shift for 64 bits: flip the sign bit, shift in zeros, and take the flipped bit off again. */
 VEC vl vl_sar(vl x, int n)
@@ -62,16 +125,40 @@ VEC vl vl_sar(vl x, int n)
 	return vl_sub(vl_shr(vl_xor(x, sign), n), vl_shr(sign, n));
 }
 
-VEC mf vi_as_mf(vi x) { return (mf){ _mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b) }; }
-VEC md vl_as_md(vl x) { return (md){ _mm256_castsi256_pd(x.a), _mm256_castsi256_pd(x.b) }; }
+VEC mf vi_as_mf(vi x)
+{
+	return (mf){ _mm256_castsi256_ps(x.a), _mm256_castsi256_ps(x.b) };
+}
+VEC md vl_as_md(vl x)
+{
+	return (md){ _mm256_castsi256_pd(x.a), _mm256_castsi256_pd(x.b) };
+}
 
-VEC mf vi_eq(vi x, vi y) { return vi_as_mf((vi){ _mm256_cmpeq_epi32(x.a, y.a), _mm256_cmpeq_epi32(x.b, y.b) }); }
-VEC mf vi_gt(vi x, vi y) { return vi_as_mf((vi){ _mm256_cmpgt_epi32(x.a, y.a), _mm256_cmpgt_epi32(x.b, y.b) }); }
-VEC md vl_eq(vl x, vl y) { return vl_as_md((vl){ _mm256_cmpeq_epi64(x.a, y.a), _mm256_cmpeq_epi64(x.b, y.b) }); }
-VEC md vl_gt(vl x, vl y) { return vl_as_md((vl){ _mm256_cmpgt_epi64(x.a, y.a), _mm256_cmpgt_epi64(x.b, y.b) }); }
+VEC mf vi_eq(vi x, vi y)
+{
+	return vi_as_mf((vi){ _mm256_cmpeq_epi32(x.a, y.a), _mm256_cmpeq_epi32(x.b, y.b) });
+}
+VEC mf vi_gt(vi x, vi y)
+{
+	return vi_as_mf((vi){ _mm256_cmpgt_epi32(x.a, y.a), _mm256_cmpgt_epi32(x.b, y.b) });
+}
+VEC md vl_eq(vl x, vl y)
+{
+	return vl_as_md((vl){ _mm256_cmpeq_epi64(x.a, y.a), _mm256_cmpeq_epi64(x.b, y.b) });
+}
+VEC md vl_gt(vl x, vl y)
+{
+	return vl_as_md((vl){ _mm256_cmpgt_epi64(x.a, y.a), _mm256_cmpgt_epi64(x.b, y.b) });
+}
 
-VEC mf mf_first(int64_t n) { return vi_gt(vi_set1((int32_t)n), vi_iota()); }
-VEC md md_first(int64_t n) { return vl_gt(vl_set1(n), vl_iota()); }
+VEC mf mf_first(int64_t n)
+{
+	return vi_gt(vi_set1((int32_t)n), vi_iota());
+}
+VEC md md_first(int64_t n)
+{
+	return vl_gt(vl_set1(n), vl_iota());
+}
 
 VEC_2(mf, mf_and, mf, _mm256_and_ps)
 VEC_2(mf, mf_or, mf, _mm256_or_ps)
@@ -79,13 +166,31 @@ VEC_2(mf, mf_xor, mf, _mm256_xor_ps)
 VEC_2(md, md_and, md, _mm256_and_pd)
 VEC_2(md, md_or, md, _mm256_or_pd)
 VEC_2(md, md_xor, md, _mm256_xor_pd)
-VEC mf mf_andnot(mf x, mf y) { return (mf){ _mm256_andnot_ps(y.a, x.a), _mm256_andnot_ps(y.b, x.b) }; }
-VEC md md_andnot(md x, md y) { return (md){ _mm256_andnot_pd(y.a, x.a), _mm256_andnot_pd(y.b, x.b) }; }
-VEC mf mf_not(mf x) { return mf_xor(x, vi_as_mf(vi_set1(-1))); }
-VEC md md_not(md x) { return md_xor(x, vl_as_md(vl_set1(-1))); }
+VEC mf mf_andnot(mf x, mf y)
+{
+	return (mf){ _mm256_andnot_ps(y.a, x.a), _mm256_andnot_ps(y.b, x.b) };
+}
+VEC md md_andnot(md x, md y)
+{
+	return (md){ _mm256_andnot_pd(y.a, x.a), _mm256_andnot_pd(y.b, x.b) };
+}
+VEC mf mf_not(mf x)
+{
+	return mf_xor(x, vi_as_mf(vi_set1(-1)));
+}
+VEC md md_not(md x)
+{
+	return md_xor(x, vl_as_md(vl_set1(-1)));
+}
 
-VEC unsigned mf_bits(mf m) { return (unsigned)_mm256_movemask_ps(m.a) | (unsigned)_mm256_movemask_ps(m.b) << 8; }
-VEC unsigned md_bits(md m) { return (unsigned)_mm256_movemask_pd(m.a) | (unsigned)_mm256_movemask_pd(m.b) << 4; }
+VEC unsigned mf_bits(mf m)
+{
+	return (unsigned)_mm256_movemask_ps(m.a) | (unsigned)_mm256_movemask_ps(m.b) << 8;
+}
+VEC unsigned md_bits(md m)
+{
+	return (unsigned)_mm256_movemask_pd(m.a) | (unsigned)_mm256_movemask_pd(m.b) << 4;
+}
 
 VEC vf vf_blend(mf m, vf x, vf y)
 {
@@ -97,22 +202,34 @@ VEC vd vd_blend(md m, vd x, vd y)
 	return (vd){ _mm256_blendv_pd(y.a, x.a, m.a), _mm256_blendv_pd(y.b, x.b, m.b) };
 }
 
-VEC vi vi_blend(mf m, vi x, vi y) { return vf_as_vi(vf_blend(m, vi_as_vf(x), vi_as_vf(y))); }
-VEC vl vl_blend(md m, vl x, vl y) { return vd_as_vl(vd_blend(m, vl_as_vd(x), vl_as_vd(y))); }
+VEC vi vi_blend(mf m, vi x, vi y)
+{
+	return vf_as_vi(vf_blend(m, vi_as_vf(x), vi_as_vf(y)));
+}
+VEC vl vl_blend(md m, vl x, vl y)
+{
+	return vd_as_vl(vd_blend(m, vl_as_vd(x), vl_as_vd(y)));
+}
 
-VEC vf vf_load(const float *p) { return (vf){ _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8) }; }
-VEC vd vd_load(const double *p) { return (vd){ _mm256_loadu_pd(p), _mm256_loadu_pd(p + 4) }; }
+VEC vf vf_load(const float *p)
+{
+	return (vf){ _mm256_loadu_ps(p), _mm256_loadu_ps(p + 8) };
+}
+VEC vd vd_load(const double *p)
+{
+	return (vd){ _mm256_loadu_pd(p), _mm256_loadu_pd(p + 4) };
+}
 
 VEC vi vi_load(const int32_t *p)
 {
 	return (vi){ _mm256_loadu_si256((const __m256i *)(const void *)p),
-		_mm256_loadu_si256((const __m256i *)(const void *)(p + 8)) };
+		     _mm256_loadu_si256((const __m256i *)(const void *)(p + 8)) };
 }
 
 VEC vl vl_load(const int64_t *p)
 {
 	return (vl){ _mm256_loadu_si256((const __m256i *)(const void *)p),
-		_mm256_loadu_si256((const __m256i *)(const void *)(p + 4)) };
+		     _mm256_loadu_si256((const __m256i *)(const void *)(p + 4)) };
 }
 
 VEC void vf_store(float *p, vf v)
@@ -179,8 +296,14 @@ VEC_1(vf, vf_sqrt, vf, _mm256_sqrt_ps)
 VEC_2(vf, vf_and, vf, _mm256_and_ps)
 VEC_2(vf, vf_or, vf, _mm256_or_ps)
 VEC_2(vf, vf_xor, vf, _mm256_xor_ps)
-VEC vf vf_fma(vf x, vf y, vf z) { return (vf){ _mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b) }; }
-VEC vf vf_fnma(vf x, vf y, vf z) { return (vf){ _mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b) }; }
+VEC vf vf_fma(vf x, vf y, vf z)
+{
+	return (vf){ _mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b) };
+}
+VEC vf vf_fnma(vf x, vf y, vf z)
+{
+	return (vf){ _mm256_fnmadd_ps(x.a, y.a, z.a), _mm256_fnmadd_ps(x.b, y.b, z.b) };
+}
 
 VEC_2(vd, vd_add, vd, _mm256_add_pd)
 VEC_2(vd, vd_sub, vd, _mm256_sub_pd)
@@ -190,8 +313,14 @@ VEC_1(vd, vd_sqrt, vd, _mm256_sqrt_pd)
 VEC_2(vd, vd_and, vd, _mm256_and_pd)
 VEC_2(vd, vd_or, vd, _mm256_or_pd)
 VEC_2(vd, vd_xor, vd, _mm256_xor_pd)
-VEC vd vd_fma(vd x, vd y, vd z) { return (vd){ _mm256_fmadd_pd(x.a, y.a, z.a), _mm256_fmadd_pd(x.b, y.b, z.b) }; }
-VEC vd vd_fnma(vd x, vd y, vd z) { return (vd){ _mm256_fnmadd_pd(x.a, y.a, z.a), _mm256_fnmadd_pd(x.b, y.b, z.b) }; }
+VEC vd vd_fma(vd x, vd y, vd z)
+{
+	return (vd){ _mm256_fmadd_pd(x.a, y.a, z.a), _mm256_fmadd_pd(x.b, y.b, z.b) };
+}
+VEC vd vd_fnma(vd x, vd y, vd z)
+{
+	return (vd){ _mm256_fnmadd_pd(x.a, y.a, z.a), _mm256_fnmadd_pd(x.b, y.b, z.b) };
+}
 
 VEC_CMP(mf, vf_lt, vf, _mm256_cmp_ps, _CMP_LT_OQ)
 VEC_CMP(mf, vf_le, vf, _mm256_cmp_ps, _CMP_LE_OQ)
@@ -205,8 +334,14 @@ VEC_CMP(md, vd_gt, vd, _mm256_cmp_pd, _CMP_GT_OQ)
 VEC_CMP(md, vd_ge, vd, _mm256_cmp_pd, _CMP_GE_OQ)
 VEC_CMP(md, vd_eq, vd, _mm256_cmp_pd, _CMP_EQ_OQ)
 VEC_CMP(md, vd_ne, vd, _mm256_cmp_pd, _CMP_NEQ_UQ)
-VEC mf vf_isnan(vf x) { return vf_ne(x, x); }
-VEC md vd_isnan(vd x) { return vd_ne(x, x); }
+VEC mf vf_isnan(vf x)
+{
+	return vf_ne(x, x);
+}
+VEC md vd_isnan(vd x)
+{
+	return vd_ne(x, x);
+}
 
 VEC vd vf_to_vd_lo(vf x)
 {
@@ -221,10 +356,13 @@ VEC vd vf_to_vd_hi(vf x)
 VEC vf vd_pair_to_vf(vd lo, vd hi)
 {
 	return (vf){ _mm256_set_m128(_mm256_cvtpd_ps(lo.b), _mm256_cvtpd_ps(lo.a)),
-		_mm256_set_m128(_mm256_cvtpd_ps(hi.b), _mm256_cvtpd_ps(hi.a)) };
+		     _mm256_set_m128(_mm256_cvtpd_ps(hi.b), _mm256_cvtpd_ps(hi.a)) };
 }
 
-VEC vf vf_from_vi(vi x) { return (vf){ _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b) }; }
+VEC vf vf_from_vi(vi x)
+{
+	return (vf){ _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b) };
+}
 
 /* Bytes come and go through a general register; a partial group through a copy of its n bytes. */
 VEC mf mf_load_u8(const uint8_t *p)

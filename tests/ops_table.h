@@ -53,17 +53,16 @@ static void each(const row *r, double *const *in, double *out)
 		return expression;                            \
 	}
 OF(add, a + b)
-OF(mul, a *b) OF(div, a / b) OF(neg, -a) OF(affine, 1.5 * a - 0.25) OF(pow, pow(a, 2.5)) OF(cube, a *a *a)
-	OF(exp, exp(a)) OF(log, log(a)) OF(sqrt, sqrt(a)) OF(abs, fabs(a)) OF(tanh, tanh(a))
-		OF(sigmoid, 1 / (1 + exp(-a))) OF(relu, a > 0 ? a : 0) OF(erf, erf(a)) OF(max, a > b ? a : b)
-			OF(min, a < b ? a : b) OF(where, a != 0 ? b : c) OF(eq, a == b) OF(ne, a != b) OF(lt, a < b)
-				OF(le, a <= b) OF(gt, a > b) OF(ge, a >= b) OF(same, a) OF(cast, (double)(float)a)
-					OF(softplus, a > 0 ? a + log1p(exp(-a)) : log1p(exp(a)))
-						OF(cdf, 0.5 * erfc(-a / sqrt(2)))
-							OF(pdf, exp(-a *a / 2) / sqrt(2 * acos(-1.0)))
+OF(mul, a *b)
+OF(div, a / b) OF(neg, -a) OF(affine, 1.5 * a - 0.25) OF(pow, pow(a, 2.5)) OF(cube, a *a *a) OF(exp, exp(a)) OF(log,
+														log(a))
+	OF(sqrt, sqrt(a)) OF(abs, fabs(a)) OF(tanh, tanh(a)) OF(sigmoid, 1 / (1 + exp(-a))) OF(relu, a > 0 ? a : 0)
+		OF(erf, erf(a)) OF(max, a > b ? a : b) OF(min, a < b ? a : b) OF(where, a != 0 ? b : c) OF(eq, a == b)
+			OF(ne, a != b) OF(lt, a < b) OF(le, a <= b) OF(gt, a > b) OF(ge, a >= b) OF(same, a)
+				OF(cast, (double)(float)a) OF(softplus, a > 0 ? a + log1p(exp(-a)) : log1p(exp(a)))
+					OF(cdf, 0.5 * erfc(-a / sqrt(2))) OF(pdf, exp(-a *a / 2) / sqrt(2 * acos(-1.0)))
 
-								static void ref_sum(const row *r, double *const *in,
-										    double *out)
+						static void ref_sum(const row *r, double *const *in, double *out)
 {
 	(void)r;
 	for (int i = 0; i < R * C; i++) out[i / C] += in[0][i];
@@ -190,25 +189,26 @@ static void ref_mse(const row *r, double *const *in, double *out)
 /* extents in the threads test differ from [R, C] */
 #define EXTENT(t, axis) weir_extent(t, axis)
 APPLY(add, weir_add(x[0], x[1]))
-APPLY(mul, weir_mul(x[0], x[1])) APPLY(div, weir_div(x[0], x[1])) APPLY(neg, weir_neg(x[0])) APPLY(
-	affine, weir_affine(x[0], 1.5,
-			    -0.25)) APPLY(pow, weir_pow(x[0], 2.5)) APPLY(cube, weir_pow(x[0], 3)) APPLY(exp,
-													 weir_exp(x[0]))
-	APPLY(log, weir_log(x[0])) APPLY(sqrt, weir_sqrt(x[0])) APPLY(abs, weir_abs(x[0])) APPLY(
-		tanh,
-		weir_tanh(
-			x[0])) APPLY(sigmoid,
-				     weir_sigmoid(x[0])) APPLY(relu,
-							       weir_relu(x[0])) APPLY(erf, weir_erf(x[0]))
-		APPLY(max, weir_maximum(x[0], x[1])) APPLY(min, weir_minimum(x[0], x[1])) APPLY(
-			where, weir_where(x[0], x[1],
-					  x[2])) APPLY(eq,
-						       weir_eq(x[0], x[1])) APPLY(ne, weir_ne(x[0], x[1]))
-			APPLY(lt, weir_lt(x[0], x[1])) APPLY(le, weir_le(x[0], x[1])) APPLY(gt, weir_gt(x[0], x[1])) APPLY(
-				ge, weir_ge(x[0],
-					    x[1])) APPLY(detach,
-							 weir_detach(x[0])) APPLY(cast_down, weir_cast(x[0], WEIR_F32))
-				APPLY(cast_up, weir_cast(x[0], WEIR_F64)) APPLY(sum, weir_sum(x[0], 1, (int[]){ 1 }, false)) APPLY(
+APPLY(mul, weir_mul(x[0], x[1]))
+APPLY(div, weir_div(x[0], x[1])) APPLY(neg, weir_neg(x[0])) APPLY(affine, weir_affine(x[0], 1.5, -0.25)) APPLY(
+	pow, weir_pow(x[0], 2.5)) APPLY(cube, weir_pow(x[0], 3)) APPLY(exp, weir_exp(x[0])) APPLY(log, weir_log(x[0]))
+	APPLY(sqrt, weir_sqrt(x[0])) APPLY(abs, weir_abs(x[0])) APPLY(tanh, weir_tanh(x[0])) APPLY(
+		sigmoid,
+		weir_sigmoid(
+			x[0])) APPLY(relu,
+				     weir_relu(x[0])) APPLY(erf,
+							    weir_erf(
+								    x[0])) APPLY(max, weir_maximum(x[0], x[1]))
+		APPLY(min, weir_minimum(x[0], x[1])) APPLY(where, weir_where(x[0], x[1], x[2])) APPLY(
+			eq, weir_eq(x[0],
+				    x[1])) APPLY(ne,
+						 weir_ne(x[0], x[1])) APPLY(lt, weir_lt(x[0], x[1]))
+			APPLY(le, weir_le(x[0], x[1])) APPLY(gt, weir_gt(x[0], x[1])) APPLY(ge, weir_ge(x[0], x[1])) APPLY(
+				detach,
+				weir_detach(
+					x[0])) APPLY(cast_down,
+						     weir_cast(x[0], WEIR_F32)) APPLY(cast_up, weir_cast(x[0], WEIR_F64))
+				APPLY(sum, weir_sum(x[0], 1, (int[]){ 1 }, false)) APPLY(
 					mean,
 					weir_mean(x[0], 1, (int[]){ 0 },
 						  true)) APPLY(amax, weir_amax(x[0], 1, (int[]){ -1 }, false))
@@ -223,9 +223,11 @@ APPLY(mul, weir_mul(x[0], x[1])) APPLY(div, weir_div(x[0], x[1])) APPLY(neg, wei
 								3,
 								(int64_t[]){
 									-1, 1,
-									EXTENT(x[0],
-									       0) })) APPLY(permute,
-											    weir_permute(x[0], 2, (int[]){ 1, 0 }))
+									EXTENT(
+										x[0],
+										0) })) APPLY(permute,
+											     weir_permute(x[0],
+													  2, (int[]){ 1, 0 }))
 							APPLY(slice, weir_slice(x[0], 1, 1, 6, 2)) APPLY(
 								unslice,
 								weir__unslice(

@@ -20,8 +20,8 @@ static const char *const type_names[] = { "f32", "f64" };
 
 /* Parameters that each kernel is tried with. */
 static const double pow_params[][2] = {
-	{ 0 }, { 1 }, { 2 }, { 0.5 }, { -1 }, { 3 }, { -2 }, { 1.0 / 3 }, { -0.5 }, { 2.5 }, { -7 }, { 1e10 }, { 1e-300 }, { 0x1p60 },
-	{ INFINITY }, { -INFINITY }, { NAN },
+	{ 0 },   { 1 },  { 2 },    { 0.5 },    { -1 },     { 3 },        { -2 },        { 1.0 / 3 }, { -0.5 },
+	{ 2.5 }, { -7 }, { 1e10 }, { 1e-300 }, { 0x1p60 }, { INFINITY }, { -INFINITY }, { NAN },
 };
 static const double affine_params[][2] = { { 1.5, -0.25 }, { 0, 3 }, { -1e-3, 1e30 } };
 
@@ -30,7 +30,9 @@ static int params_of(weir_map id, const double (**p)[2])
 	bool is_pow = id == WEIR_MAP_pow || id == WEIR_MAP_pow_vjp;
 
 	*p = is_pow ? pow_params : affine_params;
-	return is_pow ? (int)(sizeof pow_params / sizeof *pow_params) : id == WEIR_MAP_affine || id == WEIR_MAP_fill ? 3 : 1;
+	return is_pow                                         ? (int)(sizeof pow_params / sizeof *pow_params)
+	       : id == WEIR_MAP_affine || id == WEIR_MAP_fill ? 3
+							      : 1;
 }
 
 static uint64_t state = 7;
@@ -49,9 +51,13 @@ static double uniform(double low, double high)
 }
 
 static const double specials[] = {
-	0.0, -0.0, 1, -1, 2, -2, 0.5, -0.5, 3, -3, INFINITY, -INFINITY, NAN, FLT_MAX, -FLT_MAX, FLT_MIN, -FLT_MIN, 0x1p-149, -0x1p-149,
-	0x1.8p-130, -0x1.8p-130, 1 + 0x1p-23, 1 - 0x1p-24, 88.5, 89, -88, -100, -104, 100, 9.0109, 17, 20, 40, -40, 1e-8, -1e-8, 1e10, 1e30, -1e30,
-	DBL_MAX, -DBL_MAX, DBL_MIN, -DBL_MIN, 0x1p-1074, -0x1p-1074, 709.5, 710, -708, -740, -745.2, -746, 800, -800, 1e-200, -1e-200, 1 + 0x1p-52,
+	0.0,      -0.0,     1,         -1,         2,           -2,          0.5,         -0.5,
+	3,        -3,       INFINITY,  -INFINITY,  NAN,         FLT_MAX,     -FLT_MAX,    FLT_MIN,
+	-FLT_MIN, 0x1p-149, -0x1p-149, 0x1.8p-130, -0x1.8p-130, 1 + 0x1p-23, 1 - 0x1p-24, 88.5,
+	89,       -88,      -100,      -104,       100,         9.0109,      17,          20,
+	40,       -40,      1e-8,      -1e-8,      1e10,        1e30,        -1e30,       DBL_MAX,
+	-DBL_MAX, DBL_MIN,  -DBL_MIN,  0x1p-1074,  -0x1p-1074,  709.5,       710,         -708,
+	-740,     -745.2,   -746,      800,        -800,        1e-200,      -1e-200,     1 + 0x1p-52,
 };
 enum { SPECIALS = sizeof specials / sizeof *specials };
 
@@ -73,10 +79,8 @@ static double any_value(bool f64)
 
 static void put(void *array, int i, bool f64, double v)
 {
-	if (f64)
-		((double *)array)[i] = v;
-	else
-		((float *)array)[i] = (float)v;
+	if (f64) ((double *)array)[i] = v;
+	else ((float *)array)[i] = (float)v;
 }
 
 static double get(const void *array, int i, bool f64)
@@ -99,10 +103,8 @@ static void make_inputs(weir_map id, bool f64, int n)
 
 	for (int a = 0; kinds[a]; a++) {
 		for (int i = 0; i < n; i++) {
-			if (kinds[a] == 'B')
-				inputs[a][i] = (uint8_t)(random_bits() % 3);
-			else
-				put(inputs[a], i, f64, any_value(f64));
+			if (kinds[a] == 'B') inputs[a][i] = (uint8_t)(random_bits() % 3);
+			else put(inputs[a], i, f64, any_value(f64));
 		}
 	}
 }
@@ -122,14 +124,15 @@ static double result(const void *y, weir_map id, int i, bool f64)
 	return weir__map_info[id].output == 'B' ? (double)((const uint8_t *)y)[i] : get(y, i, f64);
 }
 
-static void fail_at(const weir_kernels *k, weir_map id, bool f64, double p, int i, double got, double want, const char *why)
+static void fail_at(const weir_kernels *k, weir_map id, bool f64, double p, int i, double got, double want,
+		    const char *why)
 {
 	const char *kinds = weir__map_info[id].inputs;
 	double in[3] = { 0 };
 
 	for (int a = 0; kinds[a]; a++) in[a] = kinds[a] == 'B' ? inputs[a][i] : get(inputs[a], i, f64);
-	fail_msg("%s_%s_%s(%a, %a, %a; %g) = %a, not %a: %s", weir__map_info[id].name, type_names[f64], k->isa, in[0], in[1], in[2], p, got, want,
-		 why);
+	fail_msg("%s_%s_%s(%a, %a, %a; %g) = %a, not %a: %s", weir__map_info[id].name, type_names[f64], k->isa, in[0],
+		 in[1], in[2], p, got, want, why);
 }
 
 /* Every kernel, type, parameter, in both floating-point modes. */
@@ -167,7 +170,8 @@ static void check_isas(weir_map id, bool f64, const double *p)
 			run(k, id, f64, got, 0, n, p);
 			for (int i = 0; i < n; i++) {
 				if (!same(result(got, id, i, f64), result(want, id, i, f64)))
-					fail_at(k, id, f64, *p, i, result(got, id, i, f64), result(want, id, i, f64), "generic differs");
+					fail_at(k, id, f64, *p, i, result(got, id, i, f64), result(want, id, i, f64),
+						"generic differs");
 			}
 			for (size_t i = (size_t)n * size; i < sizeof got; i++) assert_int_equal(got[i], 0x5a);
 		}
@@ -239,7 +243,8 @@ static void check_flags(weir_map id, bool f64, const double *p)
 				all_finite = all_finite && isfinite(in[a]);
 			}
 			/* These go through a product or power that a result of ordinary size may not show. */
-			if ((id == WEIR_MAP_pow_vjp || id == WEIR_MAP_div_vjp_b) && (!all_finite || wild(in, 3))) continue;
+			if ((id == WEIR_MAP_pow_vjp || id == WEIR_MAP_div_vjp_b) && (!all_finite || wild(in, 3)))
+				continue;
 			if (id == WEIR_MAP_sqrt_vjp && fabs(in[1]) > (f64 ? DBL_MAX : (double)FLT_MAX) / 2) continue;
 			weir__fp_clear();
 			run(k, id, f64, out, i, 1, p);
@@ -251,9 +256,11 @@ static void check_flags(weir_map id, bool f64, const double *p)
 			if (nan != !!(flags & WEIR_FP_INVALID)) fail_at(k, id, f64, *p, i, y, y, "invalid flag");
 			if (inf != !!(flags & (WEIR_FP_DIVZERO | WEIR_FP_OVERFLOW)) && !nan && id != WEIR_MAP_fill)
 				fail_at(k, id, f64, *p, i, y, y, "divide-by-zero and overflow flags");
-			if ((flags & WEIR_FP_UNDERFLOW) && id != WEIR_MAP_pow_vjp && !(fabs(y) <= (f64 ? DBL_MIN : (double)FLT_MIN)))
+			if ((flags & WEIR_FP_UNDERFLOW) && id != WEIR_MAP_pow_vjp &&
+			    !(fabs(y) <= (f64 ? DBL_MIN : (double)FLT_MIN)))
 				fail_at(k, id, f64, *p, i, y, y, "underflow flag");
-			if (flags && !all_finite && !nan) fail_at(k, id, f64, *p, i, y, y, "a flag where an input is not finite");
+			if (flags && !all_finite && !nan)
+				fail_at(k, id, f64, *p, i, y, y, "a flag where an input is not finite");
 		}
 	}
 }
@@ -311,10 +318,12 @@ static void test_exact_operations(void **unused)
 			make_inputs((weir_map)id, f64, MOST);
 			run(weir__kernels(), (weir_map)id, f64, y, 0, MOST, (const double[2]){ 0 });
 			for (int i = 0; i < MOST; i++) {
-				double in[3] = { get(inputs[0], i, f64), get(inputs[1], i, f64) }, got = result(y, (weir_map)id, i, f64);
+				double in[3] = { get(inputs[0], i, f64), get(inputs[1], i, f64) },
+				       got = result(y, (weir_map)id, i, f64);
 
 				exact((weir_map)id, f64, in, &want);
-				if (!same(got, want)) fail_at(weir__kernels(), (weir_map)id, f64, 0, i, got, want, "C differs");
+				if (!same(got, want))
+					fail_at(weir__kernels(), (weir_map)id, f64, 0, i, got, want, "C differs");
 			}
 		}
 	}
@@ -338,8 +347,11 @@ static void test_pow_of_special_values(void **unused)
 				want = pow(x, pow_params[i][0]);
 				if (!f64) want = (double)(float)want;
 				if (same(y, want)) continue;
-				if (isfinite(want) && want != 0 && fabs(y - want) <= fabs(want) * (f64 ? 0x1p-51 : 0x1p-22) + 0x1p-1074) continue;
-				fail_at(weir__kernels(), WEIR_MAP_pow, f64, pow_params[i][0], 0, y, want, "C's pow differs");
+				if (isfinite(want) && want != 0 &&
+				    fabs(y - want) <= fabs(want) * (f64 ? 0x1p-51 : 0x1p-22) + 0x1p-1074)
+					continue;
+				fail_at(weir__kernels(), WEIR_MAP_pow, f64, pow_params[i][0], 0, y, want,
+					"C's pow differs");
 			}
 		}
 	}

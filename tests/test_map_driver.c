@@ -34,7 +34,8 @@ static int below(int n)
 /* ---- layouts ---- */
 
 /* An operand of random layout inside `pool`: axes in any order, gaps, broadcasts, steps backwards. */
-static weir_strided any_layout(int rank, const int64_t *shape, int64_t *stride, const uint8_t *pool, size_t size, bool broadcasts)
+static weir_strided any_layout(int rank, const int64_t *shape, int64_t *stride, const uint8_t *pool, size_t size,
+			       bool broadcasts)
 {
 	int order[WEIR_MAX_RANK];
 	int64_t step = 1, offset = 0, gaps = 1;
@@ -145,8 +146,8 @@ static void check_layouts(weir_map id, weir_dtype t)
 
 	count = any_shape(&rank, shape);
 	for (int a = 0; info->inputs[a]; a++)
-		x[a] = info->inputs[a] == 'B' ? any_layout(rank, shape, stride[a], bytes_pool, 1, true) :
-						any_layout(rank, shape, stride[a], pools[a], size, true);
+		x[a] = info->inputs[a] == 'B' ? any_layout(rank, shape, stride[a], bytes_pool, 1, true)
+					      : any_layout(rank, shape, stride[a], pools[a], size, true);
 	memcpy(want, pools[1], ((size_t)count + 8) * 8);
 	memcpy(got, want, ((size_t)count + 8) * 8);
 	for (int64_t i = 0; i < count; i++) {
@@ -154,23 +155,25 @@ static void check_layouts(weir_map id, weir_dtype t)
 		uint8_t one[8], *to = want + (size_t)i * ysize;
 
 		for (int a = 0; info->inputs[a]; a++)
-			at[a] = (const uint8_t *)x[a].data + offset_at(rank, shape, stride[a], i) * (info->inputs[a] == 'B' ? 1 : (int64_t)size);
+			at[a] = (const uint8_t *)x[a].data +
+				offset_at(rank, shape, stride[a], i) * (info->inputs[a] == 'B' ? 1 : (int64_t)size);
 		weir__kernels()->map[id][t](one, at, 1, params);
 		if (mode == WEIR_DST_ADD)
 			weir__kernels()->map[WEIR_MAP_add][t](to, (const void *const[]){ to, one }, 1, NULL);
-		else
-			memcpy(to, one, ysize);
+		else memcpy(to, one, ysize);
 	}
 	weir__map(id, t, rank, shape, got, mode, x, params, 1 + below(3));
-	if (memcmp(want, got, ((size_t)count + 8) * 8) != 0) fail_msg("%s in type %d, rank %d, %lld elements", info->name, t, rank, (long long)count);
+	if (memcmp(want, got, ((size_t)count + 8) * 8) != 0)
+		fail_msg("%s in type %d, rank %d, %lld elements", info->name, t, rank, (long long)count);
 	weir__map(id, t, rank, shape, got, WEIR_DST_SKIP, x, params, 1);
 	assert_memory_equal(want, got, ((size_t)count + 8) * 8);
 }
 
 static void test_layouts(void **unused)
 {
-	static const weir_map ids[] = { WEIR_MAP_add, WEIR_MAP_affine, WEIR_MAP_fill, WEIR_MAP_where, WEIR_MAP_lt, WEIR_MAP_where_vjp_a, WEIR_MAP_div_vjp_b,
-					WEIR_MAP_tanh, WEIR_MAP_pow };
+	static const weir_map ids[] = { WEIR_MAP_add,       WEIR_MAP_affine, WEIR_MAP_fill,
+					WEIR_MAP_where,     WEIR_MAP_lt,     WEIR_MAP_where_vjp_a,
+					WEIR_MAP_div_vjp_b, WEIR_MAP_tanh,   WEIR_MAP_pow };
 
 	(void)unused;
 	for (int round = 0; round < 40; round++) {
@@ -184,7 +187,8 @@ static void test_layouts(void **unused)
 static void test_threads(void **unused)
 {
 	static const int threads[] = { 1, 2, 3, 8 };
-	static const int64_t shape[2] = { LARGE / 100, 100 }, dense[2] = { 100, 1 }, column[2] = { 1, 0 }, turned[2] = { 1, LARGE / 100 };
+	static const int64_t shape[2] = { LARGE / 100, 100 }, dense[2] = { 100, 1 }, column[2] = { 1, 0 },
+			     turned[2] = { 1, LARGE / 100 };
 	const weir_strided layouts[][2] = {
 		{ { pools[0], dense }, { pools[1], dense } },
 		{ { pools[0], dense }, { pools[1], column } },
@@ -196,7 +200,8 @@ static void test_threads(void **unused)
 		for (int mode = WEIR_DST_WRITE; mode <= WEIR_DST_ADD; mode++) {
 			for (size_t i = 0; i < 4; i++) {
 				memcpy(got, pools[2], LARGE * 4);
-				weir__map(WEIR_MAP_div, WEIR_F32, 2, shape, got, (weir_dst_mode)mode, layouts[l], NULL, threads[i]);
+				weir__map(WEIR_MAP_div, WEIR_F32, 2, shape, got, (weir_dst_mode)mode, layouts[l], NULL,
+					  threads[i]);
 				if (i) assert_memory_equal(got, want, LARGE * 4);
 				memcpy(want, got, LARGE * 4);
 			}
@@ -271,13 +276,46 @@ static void cast(weir_dtype from, weir_dtype to, int64_t n, const void *x, void 
 
 static void test_floats_to_integers(void **unused)
 {
-	static const double x[] = { 0, -0.0, 0.99, -0.99, 1.5, -1.5, 255, 255.5, 256, -1, 2147483647, 2147483648.0, -2147483648.0, -2147483649.0,
-				    0x1p63, -0x1p63, 1e30, -1e30, INFINITY, -INFINITY, NAN, 9007199254740993.0 };
-	static const int32_t i32[] = { 0, 0, 0, 0, 1, -1, 255, 255, 256, -1, INT32_MAX, INT32_MAX, INT32_MIN, INT32_MIN, INT32_MAX, INT32_MIN, INT32_MAX,
-				       INT32_MIN, INT32_MAX, INT32_MIN, 0, INT32_MAX };
-	static const int64_t i64[] = { 0, 0, 0, 0, 1, -1, 255, 255, 256, -1, 2147483647, 2147483648, -2147483648, -2147483649, INT64_MAX, INT64_MIN,
-				       INT64_MAX, INT64_MIN, INT64_MAX, INT64_MIN, 0, 9007199254740992 };
-	static const uint8_t u8[] = { 0, 0, 0, 0, 1, 0, 255, 255, 255, 0, 255, 255, 0, 0, 255, 0, 255, 0, 255, 0, 0, 255 };
+	static const double x[] = { 0,
+				    -0.0,
+				    0.99,
+				    -0.99,
+				    1.5,
+				    -1.5,
+				    255,
+				    255.5,
+				    256,
+				    -1,
+				    2147483647,
+				    2147483648.0,
+				    -2147483648.0,
+				    -2147483649.0,
+				    0x1p63,
+				    -0x1p63,
+				    1e30,
+				    -1e30,
+				    INFINITY,
+				    -INFINITY,
+				    NAN,
+				    9007199254740993.0 };
+	static const int32_t i32[] = { 0,         0,         0,         0,         1,         -1,
+				       255,       255,       256,       -1,        INT32_MAX, INT32_MAX,
+				       INT32_MIN, INT32_MIN, INT32_MAX, INT32_MIN, INT32_MAX, INT32_MIN,
+				       INT32_MAX, INT32_MIN, 0,         INT32_MAX };
+	static const int64_t i64[] = { 0,           0,
+				       0,           0,
+				       1,           -1,
+				       255,         255,
+				       256,         -1,
+				       2147483647,  2147483648,
+				       -2147483648, -2147483649,
+				       INT64_MAX,   INT64_MIN,
+				       INT64_MAX,   INT64_MIN,
+				       INT64_MAX,   INT64_MIN,
+				       0,           9007199254740992 };
+	static const uint8_t u8[] = {
+		0, 0, 0, 0, 1, 0, 255, 255, 255, 0, 255, 255, 0, 0, 255, 0, 255, 0, 255, 0, 0, 255
+	};
 	enum { N = sizeof x / sizeof *x };
 	float f[N];
 	int32_t got32[N];
@@ -311,8 +349,11 @@ static void test_floats_to_integers(void **unused)
 
 static void test_other_casts(void **unused)
 {
-	static const int64_t wide[] = { 0, -1, 255, 256, INT32_MAX, INT32_MIN, INT64_MAX, INT64_MIN, 16777217, 9007199254740993 };
-	static const int32_t to32[] = { 0, -1, 255, 256, INT32_MAX, INT32_MIN, INT32_MAX, INT32_MIN, 16777217, INT32_MAX };
+	static const int64_t wide[] = { 0,         -1,        255,       256,      INT32_MAX,
+					INT32_MIN, INT64_MAX, INT64_MIN, 16777217, 9007199254740993 };
+	static const int32_t to32[] = {
+		0, -1, 255, 256, INT32_MAX, INT32_MIN, INT32_MAX, INT32_MIN, 16777217, INT32_MAX
+	};
 	static const uint8_t to8[] = { 0, 0, 255, 255, 255, 0, 255, 0, 255, 255 };
 	enum { N = sizeof wide / sizeof *wide };
 	static const double big[3] = { 1e300, 1 + 0x1p-24, -INFINITY };
@@ -369,14 +410,10 @@ static void test_casts_of_any_layout(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_layouts),
-		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_in_place),
-		cmocka_unit_test(test_flags_of_workers_reach_the_caller),
-		cmocka_unit_test(test_copies),
-		cmocka_unit_test(test_floats_to_integers),
-		cmocka_unit_test(test_other_casts),
-		cmocka_unit_test(test_casts_of_any_layout),
+		cmocka_unit_test(test_layouts),     cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_in_place),    cmocka_unit_test(test_flags_of_workers_reach_the_caller),
+		cmocka_unit_test(test_copies),      cmocka_unit_test(test_floats_to_integers),
+		cmocka_unit_test(test_other_casts), cmocka_unit_test(test_casts_of_any_layout),
 	};
 
 	return cmocka_run_group_tests_name("map driver", tests, make_pools, free_pools);

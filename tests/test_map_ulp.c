@@ -16,11 +16,26 @@
 
 typedef long double real;
 
-static real ref_exp(real x, real p) { return (void)p, expl(x); }
-static real ref_log(real x, real p) { return (void)p, logl(x); }
-static real ref_tanh(real x, real p) { return (void)p, tanhl(x); }
-static real ref_erf(real x, real p) { return (void)p, erfl(x); }
-static real ref_pow(real x, real p) { return powl(x, p); }
+static real ref_exp(real x, real p)
+{
+	return (void)p, expl(x);
+}
+static real ref_log(real x, real p)
+{
+	return (void)p, logl(x);
+}
+static real ref_tanh(real x, real p)
+{
+	return (void)p, tanhl(x);
+}
+static real ref_erf(real x, real p)
+{
+	return (void)p, erfl(x);
+}
+static real ref_pow(real x, real p)
+{
+	return powl(x, p);
+}
 
 static real ref_sigmoid(real x, real p)
 {
@@ -36,9 +51,18 @@ static real ref_sigmoid_slope(real x, real p)
 	return (void)p, e / ((1 + e) * (1 + e));
 }
 
-static real ref_tanh_slope(real x, real p) { return 4 * ref_sigmoid_slope(2 * x, p); }
-static real ref_erf_slope(real x, real p) { return (void)p, 1.12837916709551257389615890312154517L * expl(-x * x); }
-static real ref_pow_slope(real x, real p) { return p * powl(x, p - 1); }
+static real ref_tanh_slope(real x, real p)
+{
+	return 4 * ref_sigmoid_slope(2 * x, p);
+}
+static real ref_erf_slope(real x, real p)
+{
+	return (void)p, 1.12837916709551257389615890312154517L * expl(-x * x);
+}
+static real ref_pow_slope(real x, real p)
+{
+	return p * powl(x, p - 1);
+}
 
 /* Samples: even over low..high, and over the exponents of high down to 2^-40 (the whole type's where low is 0). */
 static const struct {
@@ -97,7 +121,10 @@ static double ulps(double got, real want, int digits, int least)
 {
 	int e;
 
-	if (isinf(got)) return fabsl(want) >= ldexpl(1.0L - ldexpl(1.0L, -digits - 1), 3 - digits - least - 1) ? 0 : (double)INFINITY;
+	if (isinf(got))
+		return fabsl(want) >= ldexpl(1.0L - ldexpl(1.0L, -digits - 1), 3 - digits - least - 1)
+			       ? 0
+			       : (double)INFINITY;
 	if (isnan(got) || isnan(want)) return isnan(got) && isnan(want) ? 0 : (double)INFINITY;
 	if (want == 0) return got == 0 ? 0 : (double)INFINITY;
 	frexpl(want, &e);
@@ -118,8 +145,9 @@ static void check(size_t f, bool f64)
 	for (int block = 0; block < BLOCKS; block++) {
 		for (int i = 0; i < BLOCK; i++) {
 			double u = uniform(), end = low < 0 && i & 2 ? low : high;
-			double v = i & 1 ? low + u * (high - low) : low > 0 ? 1 + (i & 2 ? -1 : 1) * exp2(-1 - 50 * u) * (high - 1) :
-							end * exp2(-(low == 0 ? f64 ? 1100 : 240 : 40) * u);
+			double v = i & 1     ? low + u * (high - low)
+				   : low > 0 ? 1 + (i & 2 ? -1 : 1) * exp2(-1 - 50 * u) * (high - 1)
+					     : end * exp2(-(low == 0 ? f64 ? 1100 : 240 : 40) * u);
 
 			if (f64) {
 				x[i] = v;
@@ -133,7 +161,8 @@ static void check(size_t f, bool f64)
 		for (int i = 0; i < BLOCK; i++) {
 			real at = f64 ? (real)x[i] : (real)x32[i];
 			double got = f64 ? y[i] : (double)((float *)(void *)y)[i];
-			double u = ulps(got, functions[f].reference(at, (real)functions[f].p), f64 ? 53 : 24, f64 ? -1074 : -149);
+			double u = ulps(got, functions[f].reference(at, (real)functions[f].p), f64 ? 53 : 24,
+					f64 ? -1074 : -149);
 
 			if (u > worst) {
 				worst = u;
@@ -149,8 +178,9 @@ static void check(size_t f, bool f64)
 		}
 	}
 	if (!(worst <= (f64 ? functions[f].limit64 : functions[f].limit32)))
-		fail_msg("%s_%s: %.4f ULP at %a (samples %g..%g, p = %g), more than %.2f", weir__map_info[functions[f].id].name,
-			 f64 ? "f64" : "f32", worst, worst_x, low, high, functions[f].p, f64 ? functions[f].limit64 : functions[f].limit32);
+		fail_msg("%s_%s: %.4f ULP at %a (samples %g..%g, p = %g), more than %.2f",
+			 weir__map_info[functions[f].id].name, f64 ? "f64" : "f32", worst, worst_x, low, high,
+			 functions[f].p, f64 ? functions[f].limit64 : functions[f].limit32);
 }
 
 static void test_errors(void **unused)
@@ -167,7 +197,10 @@ static void test_errors(void **unused)
 
 static void test_gradients_where_they_are_delicate(void **unused)
 {
-	static const struct { weir_map id; double gy, x, p, want; } rows[] = {
+	static const struct {
+		weir_map id;
+		double gy, x, p, want;
+	} rows[] = {
 		{ WEIR_MAP_sigmoid_vjp, 1, 17, 0, 4.1399373760035016e-08 },
 		{ WEIR_MAP_sigmoid_vjp, 1, 40, 0, 4.248354255291589e-18 },
 		{ WEIR_MAP_sigmoid_vjp, 1e30, -100, 0, 3.720075976020836e-14 },
@@ -192,18 +225,20 @@ static void test_gradients_where_they_are_delicate(void **unused)
 			const void *in32[] = { &gy32, &x32 }, *in64[] = { &rows[i].gy, &rows[i].x };
 			double y = 0;
 
-			weir__kernels()->map[rows[i].id][f64](f64 ? (void *)&y : (void *)&y32, f64 ? in64 : in32, 1, &rows[i].p);
+			weir__kernels()->map[rows[i].id][f64](f64 ? (void *)&y : (void *)&y32, f64 ? in64 : in32, 1,
+							      &rows[i].p);
 			if (!f64) y = (double)y32;
 			if (!(fabs(y - rows[i].want) <= fabs(rows[i].want) * (f64 ? 1e-13 : 2e-7)))
-				fail_msg("%s_%s(%g, %g; %g) = %.17g, not %.17g", weir__map_info[rows[i].id].name, f64 ? "f64" : "f32", rows[i].gy,
-					 rows[i].x, rows[i].p, y, rows[i].want);
+				fail_msg("%s_%s(%g, %g; %g) = %.17g, not %.17g", weir__map_info[rows[i].id].name,
+					 f64 ? "f64" : "f32", rows[i].gy, rows[i].x, rows[i].p, y, rows[i].want);
 		}
 	}
 }
 
 static void test_ties_share_the_gradient(void **unused)
 {
-	static const weir_map ids[] = { WEIR_MAP_maximum_vjp_a, WEIR_MAP_maximum_vjp_b, WEIR_MAP_minimum_vjp_a, WEIR_MAP_minimum_vjp_b };
+	static const weir_map ids[] = { WEIR_MAP_maximum_vjp_a, WEIR_MAP_maximum_vjp_b, WEIR_MAP_minimum_vjp_a,
+					WEIR_MAP_minimum_vjp_b };
 	static const float a[5] = { 1, 2, 3, 0.0f, NAN }, b[5] = { 2, 2, 1, -0.0f, 1 }, gy[5] = { 8, 8, 8, 8, 8 };
 	static const float want[4][4] = { { 0, 4, 8, 4 }, { 8, 4, 0, 4 }, { 8, 4, 0, 4 }, { 0, 4, 8, 4 } };
 

@@ -38,20 +38,20 @@ typedef enum weir_verdict {
 
 /* One layer at one step. NaN where there is no such number (no activation, 0/0, not measured). Strings live as long as the flow. */
 typedef struct weir_flow_layer {
-	const char *name;        /* "mlp.3" */
-	const char *op;          /* operations of the layer that compute, "linear sigmoid" */
-	int64_t calls;           /* how often it ran in the step; the numbers are those of the last call */
-	double out_norm;         /* root mean square of the output */
-	double out_gain;         /* what the layer multiplies it by */
-	double delta_norm;       /* ‖dL/d output‖ */
-	double gain;             /* ‖dL/d input‖ / ‖dL/d output‖: what the layer multiplies the gradient by on its way back */
-	double weight_norm;      /* ‖W‖, Frobenius, of its parameters of rank 2 and more */
-	double act_slope;        /* root mean square of f'(z) over the layer's last activation */
-	double act_slope_max;    /* largest |f'(z)| */
-	double param_grad_norm;  /* ‖dL/d parameters‖ */
+	const char *name;  /* "mlp.3" */
+	const char *op;    /* operations of the layer that compute, "linear sigmoid" */
+	int64_t calls;     /* how often it ran in the step; the numbers are those of the last call */
+	double out_norm;   /* root mean square of the output */
+	double out_gain;   /* what the layer multiplies it by */
+	double delta_norm; /* ‖dL/d output‖ */
+	double gain; /* ‖dL/d input‖ / ‖dL/d output‖: what the layer multiplies the gradient by on its way back */
+	double weight_norm;     /* ‖W‖, Frobenius, of its parameters of rank 2 and more */
+	double act_slope;       /* root mean square of f'(z) over the layer's last activation */
+	double act_slope_max;   /* largest |f'(z)| */
+	double param_grad_norm; /* ‖dL/d parameters‖ */
 	double update_ratio;
-	double out_zeros;        /* share of exact zeros in the output */
-	double zeros;            /* share of exact zeros in the gradient at the output */
+	double out_zeros;                      /* share of exact zeros in the output */
+	double zeros;                          /* share of exact zeros in the gradient at the output */
 	int64_t subnormals, nonfinite;         /* counts in the gradient at the output */
 	int64_t out_subnormals, out_nonfinite; /* counts in the output */
 } weir_flow_layer;
@@ -59,11 +59,11 @@ typedef struct weir_flow_layer {
 /* Where the first inf or NaN was made. */
 typedef struct weir_flow_birth {
 	bool found;
-	bool backward;      /* in the gradient of the operation instead of its result */
-	const char *layer;  /* module path of the operation */
+	bool backward;     /* in the gradient of the operation instead of its result */
+	const char *layer; /* module path of the operation */
 	const char *op;
-	const char *here;   /* source line */
-	int64_t index;      /* on the tape */
+	const char *here; /* source line */
+	int64_t index;    /* on the tape */
 	int64_t step;
 } weir_flow_birth;
 
@@ -71,18 +71,18 @@ typedef struct weir_flow_summary {
 	int64_t step;
 	double loss;
 	bool subnormals_ieee;
-	double input_delta_norm;  /* ‖dL/dx‖ */
-	double gain_per_layer;    /* from the least squares of log₂ ‖delta‖ over the layers; NaN for fewer than two layers */
-	double bits_per_layer;    /* its log₂ */
+	double input_delta_norm; /* ‖dL/dx‖ */
+	double gain_per_layer; /* from the least squares of log₂ ‖delta‖ over the layers; NaN for fewer than two layers */
+	double bits_per_layer; /* its log₂ */
 	double r2;
-	double total_gain;        /* ‖dL/dx‖ / ‖delta of the last layer‖ */
+	double total_gain;             /* ‖dL/dx‖ / ‖delta of the last layer‖ */
 	int64_t nonfinite, subnormals; /* over all layers' gradients */
 	weir_verdict verdict;
-	const char *cause;        /* "activation", "initial weights", "depth", "learning rate", "data scale", or NULL */
+	const char *cause; /* "activation", "initial weights", "depth", "learning rate", "data scale", or NULL */
 	int64_t first_layer, last_layer; /* the range the verdict speaks of */
-	char evidence[256];       /* one line: what the verdict rests on */
+	char evidence[256];              /* one line: what the verdict rests on */
 	weir_flow_birth first_inf, first_nan;
-	double own_share;         /* time spent measuring, as a share of the step */
+	double own_share; /* time spent measuring, as a share of the step */
 } weir_flow_summary;
 
 typedef enum weir_flow_form { WEIR_FLOW_TABLE, WEIR_FLOW_JSON } weir_flow_form;
