@@ -22,7 +22,7 @@ WEIR_API weir_tensor *weir_affine(weir_tensor *x, double scale, double shift); /
 WEIR_API weir_tensor *weir_pow(weir_tensor *x, double p);                      /* x^p; x < 0 needs a whole p */
 WEIR_API weir_tensor *weir_exp(weir_tensor *x);                                /* eˣ */
 WEIR_API weir_tensor *weir_log(weir_tensor *x);                                /* ln x */
-WEIR_API weir_tensor *weir_sqrt(weir_tensor *x);                               /* √x */
+WEIR_API weir_tensor *weir_sqrt(weir_tensor *x);                               /* √x, derivative 0 at 0 */
 WEIR_API weir_tensor *weir_abs(weir_tensor *x);                                /* |x|, derivative 0 at 0 */
 WEIR_API weir_tensor *weir_tanh(weir_tensor *x);
 WEIR_API weir_tensor *weir_sigmoid(weir_tensor *x);                 /* 1 / (1 + e⁻ˣ) */

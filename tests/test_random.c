@@ -1,0 +1,97 @@
+/* test_random.c: the generator against published answers, the quantile against closed forms, streams. */
+#include "tests/ops_check.h"
+
+#include "engine/random.h"
+
+/* Known answers of Random123's kat_vectors for philox4x32-10. */
+static void philox(void **state)
+{
+	static const struct {
+		uint32_t counter[4], key[2], out[4];
+	} known[] = {
+		{ { 0 }, { 0 }, { 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 } },
+		{ { 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff },
+		  { 0xffffffff, 0xffffffff },
+		  { 0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd } },
+		{ { 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344 },
+		  { 0xa4093822, 0x299f31d0 },
+		  { 0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1 } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		uint32_t out[4];
+
+		weir__philox(known[i].counter, known[i].key, out);
+		assert_memory_equal(out, known[i].out, sizeof out);
+	}
+}
+
+static void quantile(void **state)
+{
+	(void)state;
+	for (double p = 1e-300; p < 1; p = p < 0.01 ? p * 7.3 : p + 0.00731) {
+		double x = weir__normal_quantile(p), back = 0.5 * erfc(-x / sqrt(2)),
+		       slope = exp(-x * x / 2) / sqrt(2 * acos(-1.0));
+
+		if (fabs(back - p) > 1e-13 * p + 4e-16 * fabs(x) * slope * fabs(x) + 1e-16)
+			fail_msg("quantile(%g) = %.17g, back %.17g", p, x, back);
+	}
+	assert_true(weir__normal_quantile(0.5) == 0);
+	assert_true(weir__normal_quantile(0.25) == -weir__normal_quantile(0.75));
+	assert_true(near_by(weir__normal_quantile(0.975), 1.9599639845400545, 1e-15));
+}
+
+static void moments(void **state)
+{
+	enum { N = 200000 };
+	weir_ctx *w = open_quiet(true);
+	uint64_t a = weir_random_stream(w), b = weir_random_stream(w);
+	double sum = 0, square = 0, cross = 0, u = 0;
+
+	(void)state;
+	assert_int_not_equal(a, b);
+	for (uint64_t i = 0; i < N; i++) {
+		double x = weir_random_normal(w, a, i), y = weir_random_normal(w, b, i),
+		       v = weir_random_uniform(w, b, i);
+
+		assert_true(v >= 0 && v < 1);
+		sum += x;
+		square += x * x;
+		cross += x * y;
+		u += v;
+	}
+	assert_true(fabs(sum / N) < 5 / sqrt(N) && fabs(square / N - 1) < 8 / sqrt(N) && fabs(cross / N) < 5 / sqrt(N));
+	assert_true(fabs(u / N - 0.5) < 2 / sqrt(N));
+	close_clean(w);
+}
+
+/* One seed, one sequence, whatever the threads; another seed, another one. */
+static void seeds(void **state)
+{
+	double first[64], other[64];
+
+	(void)state;
+	for (int run = 0; run < 3; run++) {
+		weir_options o;
+		weir_ctx *w;
+
+		weir_options_init(&o);
+		o.handler = NULL;
+		o.seed = run == 2 ? 1 : 0;
+		o.threads = run + 1;
+		w = weir_open(&o);
+		assert_true(weir_read_f64(weir_normal(w, WEIR_F32, SHAPE(64), 2, 3), run ? other : first, 64));
+		if (run == 1) assert_memory_equal(first, other, sizeof first);
+		if (run == 2) assert_memory_not_equal(first, other, sizeof first);
+		close_clean(w);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(philox), cmocka_unit_test(quantile),
+					    cmocka_unit_test(moments), cmocka_unit_test(seeds) };
+
+	return cmocka_run_group_tests_name("random", tests, NULL, NULL);
+}
