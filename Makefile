@@ -89,7 +89,7 @@ uninstall: ## remove what the last `make install` of this tree installed
 	@xargs rm -fv < build/release/install_manifest.txt
 
 clean: ## remove all that was built
-	@rm -rf build weir
+	@rm -rf build demo weir
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18

@@ -49,12 +49,15 @@ static uint64_t train(weir_dtype dtype, weir_act act, bool adam, bool ieee, bool
 	optim = adam ? weir_adamw_new(w, net, 1e-3, 0.01) : weir_sgd_new(w, net, 0.05, 0.9);
 	flow = watched ? weir_flow_watch(w, NULL) : NULL;
 	for (int step = 0; step < STEPS && weir_ok(w); step++) {
-		weir_tensor *x, *y, *loss;
+		weir_tensor *x, *y, *loss, *penalty;
 		double item;
 
 		weir_tape_reset(w);
 		weir_dataset_next(set, BATCH, &x, &y);
-		loss = weir_add(weir_cross_entropy(weir_forward(net, x), y), weir_l2_penalty(net, 1e-4));
+		/* one call after the other: C leaves the order of arguments to the compiler, and with it that of the tape */
+		loss = weir_cross_entropy(weir_forward(net, x), y);
+		penalty = weir_l2_penalty(net, 1e-4);
+		loss = weir_add(loss, penalty);
 		weir_backward(loss);
 		if (flow) weir_flow_step(flow, loss);
 		weir_clip_norm(net, 1.0);
