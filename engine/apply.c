@@ -94,10 +94,26 @@ static weir_tensor *result(weir_shaping *s)
 	return weir__tensor_new(s->ctx, s->op, (int)s->dtype, s->rank, s->shape);
 }
 
+/* A result whose value is there already. */
+static weir_tensor *adopt(weir_shaping *s, weir_storage *value)
+{
+	weir_tensor held = { .ctx = s->ctx, .store = value, .dtype = (uint8_t)s->dtype }, *y;
+	int64_t step = 1;
+
+	for (int i = s->rank - 1; i >= 0; i--) {
+		s->stride[i] = step;
+		if (s->shape[i]) step *= s->shape[i];
+	}
+	y = weir__tensor_view(&held, s->op, s->rank, s->shape, s->stride, 0);
+	weir__storage_drop(s->ctx, value); /* y holds it now */
+	return y;
+}
+
 static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr)
 {
 	weir_shaping s = { .ctx = w, .op = op, .in = in, .n = n, .attr = attr };
 	bool flags = w->forward_hooks && weir__hooks_want_flags(w);
+	weir_storage *given = w->given;
 	weir_tensor *y;
 
 	if (!op->shape(&s)) {
@@ -105,13 +121,14 @@ static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in
 			weir_fail(w, WEIR_ERR_SHAPE, "%s: the shape rule refused its operands", weir__who(w, op));
 		return w->bad;
 	}
-	y = result(&s);
+	w->given = NULL;
+	y = given ? adopt(&s, given) : result(&s);
 	if (weir_is_bad(y) || !connect(y, op, in, n, attr)) return w->bad;
 	y->here = w->here;
 	y->scope = weir__scope_now(w, &y->call);
 	y->origin = w->rule_of;
 	if (flags && weir__fp_flags()) weir__fp_clear();
-	if (!s.view && op->forward) op->forward(y);
+	if (!s.view && !given && op->forward) op->forward(y);
 	if (!weir_ok(w)) return w->bad;
 	if (weir_is_recording(w)) record(y, op);
 	if (w->forward_hooks) weir__hooks_forward(y, flags ? weir__fp_flags() : 0);

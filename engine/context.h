@@ -54,6 +54,9 @@ struct weir_ctx {
 	int depth;       /* nesting of public calls, for the floating-point environment */
 	weir_fp_state fp;
 
+	struct weir_epilogue *epilogue; /* what the next weir_linear also computes, or NULL; see weir__may_fuse */
+	weir_storage *given;            /* value of the next result, computed already, or NULL */
+
 	uint64_t streams; /* random streams given out */
 	struct weir_substitution *substitution;
 };

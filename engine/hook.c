@@ -293,6 +293,15 @@ weir_tensor *weir__hooks_backward(weir_tensor *node, weir_tensor *grad, int orde
 	return run(&e, graph);
 }
 
+bool weir__may_fuse(const weir_ctx *w)
+{
+	for (const weir_hook *h = w->hooks; h; h = h->next) {
+		if (h->options.forward && !h->removed && (h->options.replace || (h->options.wants & WEIR_WANT_FLAGS)))
+			return false;
+	}
+	return true;
+}
+
 bool weir__hooks_want_flags(const weir_ctx *w)
 {
 	for (const weir_hook *h = w->hooks; h; h = h->next) {

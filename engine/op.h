@@ -47,6 +47,17 @@ typedef struct weir_scratch {
 weir_scratch weir__scratch_begin(const weir_tensor *x, const char *who);
 weir_tensor *weir__scratch_end(weir_scratch *s, weir_tensor *y);
 
+/* Two nodes, one pass: set as w->epilogue around a call of weir_linear, which then also computes act of its result into value (fresh
+ * storage of the result's size; NULL where it did not). Set that as w->given, and the next result takes it for its value instead of
+ * running its forward function. */
+typedef struct weir_epilogue {
+	weir_map act;
+	weir_storage *value;
+} weir_epilogue;
+
+/* False where a hook must come between the two: one that replaces values, or wants the flags of each operation. */
+bool weir__may_fuse(const weir_ctx *w);
+
 /* Constants beside x: same type, rank 0. */
 weir_tensor *weir__constant(const weir_tensor *like, double value);
 

@@ -8,6 +8,11 @@
 
 #include "kernels/table.h"
 
+/* gcc 12 at -O3 would convert first and choose afterwards, and so raise flags for what is out of range. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-tree-loop-if-convert")
+#endif
+
 #define C_f32 float
 #define C_f64 double
 #define C_i32 int32_t
@@ -31,12 +36,9 @@
 		if (n > 0 && y != x) memcpy(y, x, (size_t)n * sizeof(C_##type)); \
 	}
 
-/* The ends are powers of two that the type can't hold, or 255; the comparisons are the quiet ones. What converts is always in range: a
- * vectoriser that converts first and chooses afterwards (gcc 12 at -O3) would raise flags for the rest. */
+/* The ends are powers of two that the type can't hold, or 255; the comparisons are the quiet ones. */
 #define TO_INT(T, low_end, high_end, low, high) \
-	(isgreaterequal(v, (high_end)) ? (high) \
-	 : islessequal(v, (low_end))   ? (low)  \
-				       : (T)(isless(v, (high_end)) && isgreater(v, (low_end)) ? v : 0))
+	(isgreaterequal(v, (high_end)) ? (high) : islessequal(v, (low_end)) ? (low) : v == v ? (T)v : (T)0)
 #define TO_I32 TO_INT(int32_t, -0x1p31f, 0x1p31f, INT32_MIN, INT32_MAX)
 #define TO_I64 TO_INT(int64_t, -0x1p63f, 0x1p63f, INT64_MIN, INT64_MAX)
 #define TO_U8 TO_INT(uint8_t, 0.0f, 255.0f, 0, 255)

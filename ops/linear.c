@@ -48,12 +48,13 @@ static weir_matrix matrix(const weir_tensor *weight)
 static void forward(weir_tensor *y)
 {
 	weir_tensor *x = y->in[0], *bias = y->nin > 2 ? y->in[2] : NULL;
+	weir_epilogue *also = y->ctx->epilogue;
 	weir_matrix mx, mb = { 0 };
 
+	y->ctx->epilogue = NULL; /* not for a weir_linear that a hook calls */
 	if (!weir__matrix_of(x, false, &mx)) return;
 	if (!bias || weir__matrix_of(bias, true, &mb)) {
-		weir__product(y->ctx, y->dtype, mx, weir__turned(matrix(y->in[1])), mb.data, weir_out(y),
-			      WEIR_DST_WRITE);
+		weir__product_act(y->ctx, y->dtype, mx, weir__turned(matrix(y->in[1])), mb.data, weir_out(y), also);
 		if (bias) weir__matrix_free(bias, &mb);
 	}
 	weir__matrix_free(x, &mx);

@@ -48,9 +48,19 @@ void weir__matrix_free(const weir_tensor *t, weir_matrix *m)
 	m->copy = NULL;
 }
 
-void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c, weir_dst_mode mode)
+static void run(weir_ctx *w, int dtype, const weir_gemm *g)
 {
-	weir_gemm g = {
+	size_t got = 0, bytes = weir__gemm_workspace((weir_dtype)dtype, g, w->threads);
+	void *work = bytes ? weir__scratch_alloc(w, bytes, &got) : NULL;
+
+	if (bytes && !work) return;
+	weir__gemm((weir_dtype)dtype, g, work, w->threads);
+	if (work) weir__scratch_free(w, work, got);
+}
+
+static weir_gemm product(weir_matrix a, weir_matrix b, const void *bias, void *c, weir_dst_mode mode)
+{
+	return (weir_gemm){
 		.m = a.rows,
 		.n = b.columns,
 		.k = a.columns,
@@ -66,12 +76,28 @@ void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const v
 		.bias = bias,
 		.act = WEIR_MAP_COUNT,
 	};
-	size_t got = 0, bytes = weir__gemm_workspace((weir_dtype)dtype, &g, w->threads);
-	void *work = bytes ? weir__scratch_alloc(w, bytes, &got) : NULL;
+}
 
-	if (bytes && !work) return;
-	weir__gemm((weir_dtype)dtype, &g, work, w->threads);
-	if (work) weir__scratch_free(w, work, got);
+void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c, weir_dst_mode mode)
+{
+	weir_gemm g = product(a, b, bias, c, mode);
+
+	run(w, dtype, &g);
+}
+
+void weir__product_act(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c,
+		       weir_epilogue *e)
+{
+	weir_gemm g = product(a, b, bias, c, WEIR_DST_WRITE);
+
+	if (e) {
+		e->value = weir__storage_new(w, (size_t)(g.m * g.n) * weir__size_of(dtype));
+		if (!e->value) return;
+		g.act = e->act;
+		g.act_out = e->value->data;
+		g.act_rs = g.n;
+	}
+	run(w, dtype, &g);
 }
 
 void weir__products(const weir_tensor *ta, weir_matrix a, const weir_tensor *tb, weir_matrix b, void *c,

@@ -36,6 +36,10 @@ static inline weir_matrix weir__turned(weir_matrix m)
 /* c = a · b (+ bias, added to each row, contiguous, or NULL), written to c or added to it; c is contiguous. */
 void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c, weir_dst_mode mode);
 
+/* c = a · b (+ bias), and, where e is not NULL, in the same pass e->value = e->act(c). */
+void weir__product_act(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c,
+		       weir_epilogue *e);
+
 /* The same for each of the matrices that the leading axes of ta and tb number, which are alike; a and b are the first. */
 void weir__products(const weir_tensor *ta, weir_matrix a, const weir_tensor *tb, weir_matrix b, void *c,
 		    weir_dst_mode mode);
