@@ -423,6 +423,53 @@ static void forward_replacing(void **state)
 	close_clean(w);
 }
 
+static weir_tensor *halve_linear(const weir_event *e, void *user)
+{
+	++*(int *)user;
+	return strcmp(e->op, "linear") ? e->value : weir_affine(e->value, 0.5, 0);
+}
+
+static void runs_another(const weir_event *e, void *user)
+{
+	static bool inside;
+	weir_tensor *p = user;
+
+	if (inside) return;
+	inside = true;
+	if (!strcmp(e->op, "linear")) weir_linear(p, p, NULL);
+	inside = false;
+}
+
+/* linear_act computes both nodes in one pass; hooks see two, and one that replaces the first is heeded by the second. */
+static void hooks_in_linear_act(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *x = weir_full(w, WEIR_F64, SHAPE(2, 3), 2), *p = weir_full(w, WEIR_F64, SHAPE(3, 3), 1), *y, *z;
+	weir_hook_options o;
+	weir_hook *h;
+	int calls = 0;
+
+	(void)state;
+	y = weir_linear_act(x, p, NULL, WEIR_ACT_TANH);
+	z = weir_tanh(weir_linear(x, p, NULL));
+	assert_true(weir_get(y, 5) == weir_get(z, 5) && weir_get(y, 5) > 0.99);
+	assert_string_equal(weir_node(weir_input(y, 0)).op, "linear");
+	assert_true(weir_get(weir_input(y, 0), 0) == 6);
+	h = weir_on_forward(w, runs_another, p, NULL); /* with a product of its own, of another size */
+	y = weir_linear_act(x, p, NULL, WEIR_ACT_TANH);
+	assert_true(weir_numel(y) == 6 && weir_get(y, 5) == weir_get(z, 5));
+	weir_hook_remove(h);
+	weir_hook_options_init(&o);
+	o.forward = true;
+	o.replace = halve_linear;
+	o.user = &calls;
+	weir_hook_add(w, NULL, &o);
+	y = weir_linear_act(x, p, NULL, WEIR_ACT_RELU);
+	assert_int_equal(calls, 2);
+	assert_true(weir_get(y, 0) == 3);
+	close_clean(w);
+}
+
 /* ---- replay and substitution ---- */
 
 static weir_tensor *to_relu(weir_tensor *old, weir_tensor *const *in, int n, void *user)
@@ -527,6 +574,7 @@ int main(void)
 		cmocka_unit_test(replacing_with_create_graph),
 		cmocka_unit_test(hooks_misused),
 		cmocka_unit_test(forward_replacing),
+		cmocka_unit_test(hooks_in_linear_act),
 		cmocka_unit_test(replaying),
 		cmocka_unit_test(substituting),
 		cmocka_unit_test(free_values),
