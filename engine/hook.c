@@ -286,6 +286,7 @@ weir_tensor *weir__hooks_backward(weir_tensor *node, weir_tensor *grad, int orde
 {
 	weir_event e;
 
+	if (node->ctx->in_hook) return grad;
 	if (!node->ctx->backward_hooks && !(node->flags & WEIR_T_HOOKED) &&
 	    !(node->kept && (node->kept->t->flags & WEIR_T_HOOKED)))
 		return grad;

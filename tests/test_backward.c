@@ -431,13 +431,9 @@ static weir_tensor *halve_linear(const weir_event *e, void *user)
 
 static void runs_another(const weir_event *e, void *user)
 {
-	static bool inside;
 	weir_tensor *p = user;
 
-	if (inside) return;
-	inside = true;
-	if (!strcmp(e->op, "linear")) weir_linear(p, p, NULL);
-	inside = false;
+	if (!strcmp(e->op, "linear")) weir_linear(p, p, NULL); /* without hooks: this one is not called again */
 }
 
 /* linear_act computes both nodes in one pass; hooks see two, and one that replaces the first is heeded by the second. */

@@ -318,7 +318,7 @@ typedef struct weir_hook_options {
 WEIR_API void weir_hook_options_init(weir_hook_options *o);
 /* On tensor t (until the tape is reset; for a parameter until dropped), or on the whole context where t is NULL.
  * Replacers run in the order set, tensor hooks before context hooks; observers see the final value, and its norm before
- * replacement. Inside a hook operations run unrecorded unless create_graph; reset and backward are errors there. */
+ * replacement. Inside a hook operations run unrecorded unless create_graph, and without hooks; reset and backward are errors there. */
 WEIR_API weir_hook *weir_hook_add(weir_ctx *w, weir_tensor *t, const weir_hook_options *o);
 WEIR_API void weir_hook_remove(weir_hook *hook);
 /* Short form: observe every gradient, with its norm. */
