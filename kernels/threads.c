@@ -12,6 +12,7 @@
 
 #include "kernels/fpenv.h"
 
+double weir__threads_gate = 4e6;
 weir_thread_create_fn *weir__thread_create = pthread_create;
 
 /* What this host thread knows of the teams it can have: sizes up to proven can be had, sizes from refused on

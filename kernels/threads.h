@@ -25,11 +25,15 @@ typedef void weir_task_fn(void *arg, int64_t begin, int64_t end);
  * how many threads ran: 1 when serial, 0 when n <= 0. */
 unsigned weir__parallel(int threads, int64_t n, int64_t grain, weir_task_fn *fn, void *arg);
 
-/* The number of threads that a piece of work deserves: `threads`, or 1 where it takes fewer than about 1e5
- * floating-point operations. */
+/* That number: 4e6. Tests of what threads do lower it. */
+extern double weir__threads_gate;
+
+/* The number of threads that a piece of work deserves: `threads`, or 1 where it takes fewer floating-point operations than the gate, some
+ * 20 µs. A team that is awake pays from 1e5 on; but where something else wants the processors, each region can cost a time slice: training
+ * with products of 1.3e5 took 2.5 times as long on two threads as on one. */
 static inline int weir__threads_for(int threads, double flops)
 {
-	return flops < 1e5 ? 1 : threads;
+	return flops < weir__threads_gate ? 1 : threads;
 }
 
 /* 0, or the number of threads that could not be had when the calling host thread asked for them: its regions

@@ -1,5 +1,6 @@
 /* test_clip.c: clipping by norm, at every size that the types hold, and by value. */
 #include "tests/nn_check.h"
+#include "kernels/threads.h"
 
 static void test_clip_norm(void **unused)
 {
@@ -82,5 +83,6 @@ int main(void)
 		cmocka_unit_test(test_clip_value),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,6 +19,7 @@
 #include "kernels/cpu.h"
 #include "kernels/fpenv.h"
 #include "kernels/gemm.h"
+#include "kernels/threads.h"
 
 enum { MARGIN = 64 };
 
@@ -449,5 +450,6 @@ int main(void)
 		cmocka_unit_test(modes),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

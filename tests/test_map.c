@@ -14,6 +14,7 @@
 
 #include "kernels/cpu.h"
 #include "kernels/fpenv.h"
+#include "kernels/threads.h"
 
 static const char *const isa_names[] = { "generic", "avx2", "avx512" };
 static const char *const type_names[] = { "f32", "f64" };
@@ -368,5 +369,6 @@ int main(void)
 		cmocka_unit_test(test_pow_of_special_values),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests_name("map kernels", tests, NULL, NULL);
 }

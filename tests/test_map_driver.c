@@ -13,6 +13,7 @@
 #include "kernels/cpu.h"
 #include "kernels/fpenv.h"
 #include "kernels/map.h"
+#include "kernels/threads.h"
 
 enum { POOL = 1 << 20, LARGE = 300000 };
 
@@ -416,5 +417,6 @@ int main(void)
 		cmocka_unit_test(test_other_casts), cmocka_unit_test(test_casts_of_any_layout),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests_name("map driver", tests, make_pools, free_pools);
 }

@@ -1,5 +1,6 @@
 /* test_ops_linear.c: linear, linear_act, act_apply. Values and gradients are compared bit by bit with the stated order. */
 #include "tests/ops_products.h"
+#include "kernels/threads.h"
 
 static weir_tensor *linear(weir_tensor *const *xs, int n, void *user)
 {
@@ -209,5 +210,6 @@ int main(void)
 		cmocka_unit_test(errors),  cmocka_unit_test(activations),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* test_ops_matmul.c: matmul. The reference is the stated order of operations, so values and gradients are compared bit by
  * bit. */
 #include "tests/ops_products.h"
+#include "kernels/threads.h"
 
 static weir_tensor *matmul(weir_tensor *const *xs, int n, void *user)
 {
@@ -164,5 +165,6 @@ int main(void)
 		cmocka_unit_test(errors),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* test_ops_reduce.c: sum, mean, amax, amin, argmax, var, norm: values, gradients, errors. */
 #include "tests/ops_reference.h"
+#include "kernels/threads.h"
 
 typedef weir_tensor *reducer(weir_tensor *x, int n, const int *axes, bool keepdim);
 
@@ -346,5 +347,6 @@ int main(void)
 		cmocka_unit_test(gradients), cmocka_unit_test(errors),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* test_ops_shape.c: broadcasting and the operations that rearrange, pick and put together: expand, reshape,
  * permute, transpose, slice, concat, gather, scatter_add. */
 #include "tests/ops_check.h"
+#include "kernels/threads.h"
 
 static weir_tensor *count_up(weir_ctx *w, weir_dtype t, int rank, const int64_t *shape)
 {
@@ -377,5 +378,6 @@ int main(void)
 		cmocka_unit_test(gathering), cmocka_unit_test(scattering),    cmocka_unit_test(threads),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* test_ops_softmax.c: softmax, log_softmax, cross_entropy, mse. */
 #include "tests/ops_reference.h"
+#include "kernels/threads.h"
 
 typedef weir_tensor *along(weir_tensor *x, int axis);
 
@@ -343,5 +344,6 @@ int main(void)
 		cmocka_unit_test(small_shapes), cmocka_unit_test(errors),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

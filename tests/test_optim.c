@@ -1,5 +1,6 @@
 /* test_optim.c: optimisers against their formulas, and which parameters they step. */
 #include "tests/nn_check.h"
+#include "kernels/threads.h"
 
 enum { STEPS = 20, N = 35 + 5 }; /* a weight [7, 5] and a bias [5] */
 
@@ -342,5 +343,6 @@ int main(void)
 		cmocka_unit_test(test_bad_options),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

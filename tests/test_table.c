@@ -5,6 +5,7 @@
 #include "tests/ops_check.h"
 
 #include "tests/ops_table.h"
+#include "kernels/threads.h"
 
 static weir_tensor *run(weir_tensor *const *xs, int n, void *user)
 {
@@ -354,5 +355,6 @@ int main(void)
 		cmocka_unit_test(threads),
 	};
 
+	weir__threads_gate = 1e4; /* so that small work runs on threads, too */
 	return cmocka_run_group_tests_name("table", tests, NULL, NULL);
 }
