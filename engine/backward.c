@@ -18,9 +18,9 @@
 typedef struct pass {
 	weir_ctx *w;
 	const weir_request *r;
-	int64_t n;       /* nodes 0 .. n - 1 take part */
-	weir_tensor **g; /* gradient so far, or NULL */
-	uint8_t *need;
+	int64_t first, n; /* nodes first .. n - 1 take part */
+	weir_tensor **g;  /* g[i - first]: gradient of node i so far, or NULL */
+	uint8_t *need;    /* need[i - first] */
 	size_t g_bytes, need_bytes;
 	struct staged { /* gradients for accumulators: handed over only when the pass is through */
 		weir_kept *k;
@@ -39,32 +39,46 @@ static bool wanted_leaf(const weir_tensor *t)
 	return t->kept && t->kept->param && !t->kept->frozen && t->op == &weir__op_param;
 }
 
+static bool in_range(const pass *p, const weir_tensor *x)
+{
+	return x->index >= p->first && x->index < p->n;
+}
+
+/* A pass beside the user's own (no_hooks) leaves the gradients that he retained alone. */
+static bool retained(const pass *p, const weir_tensor *t)
+{
+	return (t->flags & WEIR_T_RETAIN) && !p->r->no_hooks;
+}
+
 static void mark_needed(pass *p)
 {
 	const weir_request *r = p->r;
 
-	memset(p->need, 0, (size_t)p->n);
+	memset(p->need, 0, (size_t)(p->n - p->first));
 	for (int i = 0; i < r->nx; i++) {
 		const weir_tensor *x = weir__node_of(r->xs[i]);
 
-		if (x && x->index >= 0 && x->index < p->n) p->need[x->index] = NEED_PATH | NEED_TARGET;
+		if (x && in_range(p, x)) p->need[x->index - p->first] = NEED_PATH | NEED_TARGET;
 	}
-	for (int64_t i = 0; i < p->n; i++) {
+	for (int64_t i = p->first; i < p->n; i++) {
 		const weir_tensor *t = p->w->tape[i];
+		uint8_t *need = &p->need[i - p->first];
 
 		if (!t || !(t->flags & WEIR_T_RECORDED) || !weir__is_float(t->dtype)) continue;
-		if ((!r->nx && wanted_leaf(t)) || (t->flags & WEIR_T_RETAIN)) p->need[i] |= NEED_PATH | NEED_TARGET;
+		if ((!r->nx && wanted_leaf(t)) || retained(p, t)) *need |= NEED_PATH | NEED_TARGET;
 		if (t->op->flags & WEIR_OP_STOP) continue;
-		for (int j = 0; j < t->nin && !(p->need[i] & NEED_PATH); j++) {
-			if (t->in[j]->index >= 0 && p->need[t->in[j]->index] && (t->in[j]->flags & WEIR_T_RECORDED))
-				p->need[i] |= NEED_PATH;
+		for (int j = 0; j < t->nin && !(*need & NEED_PATH); j++) {
+			const weir_tensor *x = t->in[j];
+
+			if (in_range(p, x) && p->need[x->index - p->first] && (x->flags & WEIR_T_RECORDED))
+				*need |= NEED_PATH;
 		}
 	}
 }
 
 static bool on_path(const pass *p, const weir_tensor *x)
 {
-	return x->index >= 0 && x->index < p->n && p->need[x->index] && weir__is_float(x->dtype);
+	return in_range(p, x) && p->need[x->index - p->first] && weir__is_float(x->dtype);
 }
 
 /* ---- adding up ---- */
@@ -97,14 +111,14 @@ static void add_into(weir_tensor *dst, const weir_tensor *x)
 /* g[index] += more. more is this pass's own. */
 static bool accumulate(pass *p, int64_t index, weir_tensor *more)
 {
-	weir_tensor *old = p->g[index], *sum;
+	weir_tensor **g = &p->g[index - p->first], *old = *g, *sum;
 
 	if (!old) {
-		p->g[index] = more;
+		*g = more;
 		return true;
 	}
 	if (p->r->graph) {
-		p->g[index] = weir__add(old, more);
+		*g = weir__add(old, more);
 		return weir_ok(p->w);
 	}
 	if (exclusive(old)) {
@@ -114,7 +128,7 @@ static bool accumulate(pass *p, int64_t index, weir_tensor *more)
 		if (weir_is_bad(sum)) return false;
 		weir__run_map(WEIR_MAP_add, sum, (const weir_tensor *const[]){ old, more }, 2, NULL);
 		drop(p, old);
-		p->g[index] = sum;
+		*g = sum;
 	}
 	drop(p, more);
 	return true;
@@ -159,7 +173,7 @@ static bool check_kept_values(const weir_tensor *y, const char *who)
 /* Where the fused rule puts the gradient of operand x. */
 static bool fused_destination(pass *p, weir_tensor *x, weir_grad_dst *dst)
 {
-	weir_tensor **slot = &p->g[x->index], *old = *slot, *mine;
+	weir_tensor **slot = &p->g[x->index - p->first], *old = *slot, *mine;
 
 	if (old && exclusive(old)) {
 		*dst = (weir_grad_dst){ WEIR_DST_ADD, weir__at(old) };
@@ -371,7 +385,7 @@ static bool deliver(pass *p, weir_tensor *t, weir_tensor *g, bool *keep)
 		r->gxs[i] = g;
 		*keep = true;
 	}
-	if (t->flags & WEIR_T_RETAIN) {
+	if (retained(p, t)) {
 		for (int64_t i = 0; i < p->w->retained; i++) {
 			if (p->w->retained_list[i].t == t) p->w->retained_list[i].grad = g;
 		}
@@ -388,8 +402,8 @@ static bool loop(pass *p)
 {
 	weir_ctx *w = p->w;
 
-	for (int64_t i = p->n; i-- > 0;) {
-		weir_tensor *t = w->tape[i], *g = p->g[i];
+	for (int64_t i = p->n; i-- > p->first;) {
+		weir_tensor *t = w->tape[i], *g = p->g[i - p->first];
 		bool keep = false;
 
 		if (!g) continue;
@@ -415,9 +429,27 @@ static bool seed(pass *p)
 	return true;
 }
 
+/* The lowest node that is asked for: nothing below it leads anywhere. So a vjp through one layer costs that layer, not the
+ * tape. */
+static int64_t lowest(const weir_ctx *w, const weir_request *r)
+{
+	int64_t first = r->nx ? w->length : 0;
+
+	for (int i = 0; i < r->nx; i++) {
+		const weir_tensor *x = weir__node_of(r->xs[i]);
+
+		if (x && x->index >= 0 && x->index < first) first = x->index;
+	}
+	for (int64_t i = 0; i < w->retained && !r->no_hooks; i++) {
+		if (w->retained_list[i].t->index < first) first = w->retained_list[i].t->index;
+	}
+	return first;
+}
+
 bool weir__backward(weir_ctx *w, const weir_request *r)
 {
-	pass p = { .w = w, .r = r };
+	pass p = { .w = w, .r = r, .first = lowest(w, r) };
+	size_t nodes;
 	bool ok = false;
 
 	for (int i = 0; i < r->nx; i++) r->gxs[i] = NULL;
@@ -427,12 +459,13 @@ bool weir__backward(weir_ctx *w, const weir_request *r)
 		if (y && y->index >= p.n) p.n = y->index + 1;
 		if (y && y->order + 1 > p.order) p.order = y->order + 1;
 	}
-	if (!p.n) return weir_ok(w);
-	p.g_bytes = (size_t)p.n * sizeof *p.g;
-	p.need_bytes = (size_t)p.n;
+	if (p.n <= p.first) return weir_ok(w);
+	nodes = (size_t)(p.n - p.first);
+	p.g_bytes = nodes * sizeof *p.g;
+	p.need_bytes = nodes;
 	if (!(p.g = weir__pool_take(w, &p.g_bytes))) return false;
 	if ((p.need = weir__pool_take(w, &p.need_bytes))) {
-		memset(p.g, 0, (size_t)p.n * sizeof *p.g);
+		memset(p.g, 0, nodes * sizeof *p.g);
 		weir__enter(w);
 		if (!r->graph) w->no_grad++;
 		mark_needed(&p);

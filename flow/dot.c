@@ -1,14 +1,15 @@
 /* dot.c: the tape as a picture, in Graphviz' language.
  *
- * One box per node with operation, name, shape and gradient norm; one cluster per module path, nested as the modules are. A box is filled
- * by what its operation multiplies the gradient by on the way back, its pen is as wide as the gradient is large. */
+ * One box per node with operation, name, shape and gradient norm, in clusters nested as the modules are (dot_place.c). A box is filled
+ * by what its operation multiplies the gradient by on the way back, its pen is as wide as the gradient is large. So that a deep
+ * network becomes a column, the edge of an operation's first operand is heavy, and parameters stand beside who reads them. */
+#include "flow/dot.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "engine/safe_write.h"
 #include "engine/text.h"
-#include "flow/flow.h"
-#include "kernels/cpu.h"
 #include "kernels/fpenv.h"
 
 enum { LABEL_MAX = 400 }; /* bytes of a name in a label */
@@ -16,13 +17,22 @@ enum { LABEL_MAX = 400 }; /* bytes of a name in a label */
 /* Where the text goes, and the range of log2 ‖g‖ that pen widths span. */
 typedef struct sink {
 	weir__text text;
-	char buf[8192];
+	char buf[16384];
 	FILE *file;
 	weir__safe_file *safe;
 	weir_ctx *w;
 	const weir_flow *flow;
 	double low, high;
+	weir__dot_place *at;
+	int64_t n;
+	const char *path; /* of the cluster that is open, length bytes */
+	size_t length;
 } sink;
+
+static void put(sink *s, const char *text)
+{
+	weir__text_str(&s->text, text);
+}
 
 static void flush(sink *s)
 {
@@ -31,14 +41,15 @@ static void flush(sink *s)
 	weir__text_clear(&s->text);
 }
 
-static double log2_of(double x)
+static void quoted(sink *s, const char *text, size_t n)
 {
-	const void *in[1] = { &x };
-	double y;
-
-	weir__kernels()->map[WEIR_MAP_log][1](&y, in, 1, NULL);
-	return y * 1.4426950408889634;
+	for (size_t i = 0; i < n && text[i] && i < LABEL_MAX; i++) {
+		if (text[i] == '"' || text[i] == '\\') put(s, "\\");
+		weir__text_bytes(&s->text, (unsigned char)text[i] < ' ' ? "?" : &text[i], 1);
+	}
 }
+
+/* ---- numbers ---- */
 
 static double norm_at(const sink *s, const weir_tensor *t)
 {
@@ -48,35 +59,35 @@ static double norm_at(const sink *s, const weir_tensor *t)
 	return weir_grad_norm(t);
 }
 
-static bool finite(double x)
-{
-	return x - x == 0;
-}
-
-static bool shown(const weir_tensor *t)
-{
-	weir_node_info info = weir_node(t);
-
-	return t && info.recorded && info.order == 0;
-}
-
 /* Whether the value or the gradient of t holds an inf or NaN, as far as was measured. */
 static bool poisoned(const sink *s, const weir_tensor *t)
 {
 	weir_flow_node n;
 	double g = weir_grad_norm(t);
 
-	if (g == g ? !finite(g) : false) return true;
-	if (!s->flow || !weir_flow_node_of(s->flow, weir_node(t).index, &n)) return false;
-	return n.out.nan + n.out.pos_inf + n.out.neg_inf + n.delta.nan + n.delta.pos_inf + n.delta.neg_inf > 0;
+	if (g == g && !is_finite(g)) return true;
+	return s->flow && weir_flow_node_of(s->flow, weir_node(t).index, &n) &&
+	       (weir__flow_nonfinite(&n.out) || weir__flow_nonfinite(&n.delta));
 }
 
-static void quoted(sink *s, const char *text)
+/* The operand that the gradient goes on to: the first that has one and is no parameter; or NULL. */
+static const weir_tensor *main_operand(const weir_tensor *t)
 {
-	for (size_t i = 0; text[i] && i < LABEL_MAX; i++) {
-		if (text[i] == '"' || text[i] == '\\') weir__text_str(&s->text, "\\");
-		weir__text_bytes(&s->text, (unsigned char)text[i] < ' ' ? "?" : &text[i], 1);
+	for (int i = 0; i < weir_node(t).inputs; i++) {
+		const weir_tensor *x = weir_input(t, i);
+
+		if (is_float(x) && weir__dot_shown(x) && !param_of(x)) return x;
 	}
+	return NULL;
+}
+
+/* What the operation multiplies the gradient by; NaN where others have a share in it. */
+static double gain_of(const sink *s, const weir_tensor *t)
+{
+	const weir_tensor *x = main_operand(t);
+
+	if (!x || s->at[weir_node(x).index].readers > 1) return UNKNOWN;
+	return norm_at(s, x) / norm_at(s, t);
 }
 
 /* Blue where the gradient shrinks to a quarter or less, white where it passes, red where it grows fourfold or more. */
@@ -86,145 +97,205 @@ static void fill_colour(sink *s, double gain)
 	double x;
 	const int *to;
 
-	if (!(gain > 0) || !finite(gain)) {
-		weir__text_str(&s->text, gain == 0 ? "#4393c3" : "white");
+	if (!(gain > 0) || !is_finite(gain)) {
+		put(s, gain == 0 ? "#4393c3" : "white");
 		return;
 	}
-	x = log2_of(gain) / 2;
+	x = weir__flow_log2(gain) / 2;
 	to = x < 0 ? blue : red;
 	x = x < 0 ? -x : x;
 	if (x > 1) x = 1;
-	weir__text_format(&s->text, "#%02x%02x%02x", 255 + (int)(x * (to[0] - 255)), 255 + (int)(x * (to[1] - 255)), 255 + (int)(x * (to[2] - 255)));
+	weir__text_format(&s->text, "#%02x%02x%02x", 255 + (int)(x * (to[0] - 255)), 255 + (int)(x * (to[1] - 255)),
+			  255 + (int)(x * (to[2] - 255)));
 }
 
-/* What the operation multiplies the gradient by: that of its first differentiable operand which is no parameter, over its own. */
-static double gain_of(const sink *s, const weir_tensor *t)
-{
-	for (int i = 0; i < weir_node(t).inputs; i++) {
-		weir_tensor *x = weir_input(t, i);
-
-		if (is_float(x) && shown(x) && !weir_is_param(weir_origin_of(x))) return norm_at(s, x) / norm_at(s, t);
-	}
-	return UNKNOWN;
-}
-
-static void node(sink *s, const weir_tensor *t)
-{
-	weir_node_info info = weir_node(t);
-	double g = norm_at(s, t), gain = gain_of(s, t);
-	const char *name = weir_name(t);
-	bool leaf = !info.inputs, bad = poisoned(s, t);
-
-	weir__text_format(&s->text, "n%lld [label=\"%s", (long long)info.index, info.op);
-	if (name[0]) {
-		weir__text_str(&s->text, "\\n");
-		quoted(s, name);
-	}
-	weir__text_format(&s->text, "\\n%s ", weir_dtype_name(weir_dtype_of(t)));
-	weir__text_shape(&s->text, weir_rank(t), weir_shape(t));
-	if (g == g) {
-		weir__text_str(&s->text, "\\n‖g‖ ");
-		weir__text_double(&s->text, g, 'e', 2);
-	}
-	weir__text_str(&s->text, "\"");
-	if (info.here[0]) {
-		weir__text_str(&s->text, ", tooltip=\"");
-		quoted(s, info.here);
-		weir__text_str(&s->text, "\"");
-	}
-	if (leaf) weir__text_str(&s->text, weir_is_param(weir_origin_of((weir_tensor *)(uintptr_t)t)) ? ", shape=note" : ", shape=ellipse");
-	weir__text_str(&s->text, ", fillcolor=\"");
-	if (leaf) weir__text_str(&s->text, "#eeeeee");
-	else fill_colour(s, gain);
-	weir__text_str(&s->text, "\"");
-	if (bad) {
-		weir__text_str(&s->text, ", color=\"#ff0000\", penwidth=4");
-	} else if (g > 0 && finite(g)) {
-		double span = s->high - s->low, x = span > 0 ? (log2_of(g) - s->low) / span : 0.5;
-
-		weir__text_str(&s->text, ", penwidth=");
-		weir__text_double(&s->text, 0.5 + 3.5 * x, 'f', 2);
-	}
-	weir__text_str(&s->text, "];\n");
-}
-
-/* Opens the clusters of a module path: "mlp.3" is cluster "mlp" with cluster "mlp.3" in it. Returns how many. A cluster may be opened
- * again by its name, so nodes need not be sorted. */
-static int open_clusters(sink *s, const char *path)
-{
-	int n = 0;
-
-	for (size_t i = 0; path[0]; i++) {
-		if (path[i] && path[i] != '.') continue;
-		weir__text_str(&s->text, "subgraph \"cluster_");
-		for (size_t j = 0; j < i; j++) quoted(s, (char[]){ path[j], 0 });
-		weir__text_str(&s->text, "\" { label=\"");
-		for (size_t j = 0; j < i; j++) quoted(s, (char[]){ path[j], 0 });
-		weir__text_str(&s->text, "\"; ");
-		n++;
-		if (!path[i]) break;
-	}
-	return n;
-}
-
-static void range(sink *s, int64_t n)
+static void range(sink *s)
 {
 	s->low = s->high = UNKNOWN;
-	for (int64_t i = 0; i < n; i++) {
+	for (int64_t i = 0; i < s->n; i++) {
 		const weir_tensor *t = weir_tape_at(s->w, i);
-		double g = t && shown(t) ? norm_at(s, t) : UNKNOWN;
+		double g = weir__dot_shown(t) ? norm_at(s, t) : UNKNOWN;
 
-		if (!(g > 0) || !finite(g)) continue;
-		g = log2_of(g);
+		if (!(g > 0) || !is_finite(g)) continue;
+		g = weir__flow_log2(g);
 		if (!(s->low <= g)) s->low = g;
 		if (!(s->high >= g)) s->high = g;
 	}
 }
 
+/* ---- one node ---- */
+
+/* Data that nothing reads is no part of the network. */
+static bool drawn(const sink *s, const weir_tensor *t)
+{
+	return weir__dot_shown(t) && (!is_leaf(t) || s->at[weir_node(t).index].readers);
+}
+
+/* What the cluster around does not say already: the node's own name, else the rest of its module's path. */
+static void name_line(sink *s, const weir_tensor *t)
+{
+	weir_node_info info = weir_node(t);
+	const weir__dot_place *p = &s->at[info.index];
+	const char *name = weir_name(t), *path = info.scope;
+	size_t n = strlen(path);
+
+	if (name[0] && n && !strncmp(name, path, n) && name[n] == '.') name += n + 1; /* mlp.3.linear.weight */
+	if (!name[0] && n > p->length && !memcmp(path, p->path, p->length)) name = path + p->length + (p->length > 0);
+	if (!name[0] || !strcmp(name, info.op)) return;
+	put(s, "\\n");
+	quoted(s, name, LABEL_MAX);
+}
+
+static void node(sink *s, const weir_tensor *t)
+{
+	weir_node_info info = weir_node(t);
+	double g = norm_at(s, t);
+	bool leaf = !info.inputs, param = param_of(t) && leaf, bad = poisoned(s, t);
+
+	weir__text_format(&s->text, "n%lld [label=\"%s", (long long)info.index, info.op);
+	name_line(s, t);
+	weir__text_format(&s->text, "\\n%s ", weir_dtype_name(weir_dtype_of(t)));
+	weir__text_shape(&s->text, weir_rank(t), weir_shape(t));
+	if (g == g) {
+		put(s, "\\n‖g‖ ");
+		weir__text_double(&s->text, g, 'e', 2);
+	}
+	put(s, "\", tooltip=\"");
+	quoted(s, info.name, LABEL_MAX);
+	if (info.here[0]) {
+		put(s, ", ");
+		quoted(s, info.here, LABEL_MAX);
+	}
+	put(s, leaf ? param ? "\", shape=note" : "\", shape=ellipse" : "\"");
+	put(s, ", fillcolor=\"");
+	if (leaf) put(s, "#eeeeee");
+	else fill_colour(s, gain_of(s, t));
+	put(s, "\"");
+	if (bad) {
+		put(s, ", color=\"#ff0000\", penwidth=4");
+	} else if (g > 0 && is_finite(g)) {
+		double span = s->high - s->low, x = span > 0 ? (weir__flow_log2(g) - s->low) / span : 0.5;
+
+		put(s, ", penwidth=");
+		weir__text_double(&s->text, 0.5 + 3 * x, 'f', 2);
+	} else {
+		put(s, ", color=\"#aaaaaa\", fontcolor=\"#666666\""); /* the gradient does not come here */
+	}
+	put(s, "];\n");
+}
+
+/* Parameters in line with the operation that reads them first. */
+static void in_line(sink *s, const weir_tensor *t)
+{
+	bool any = false;
+
+	for (int k = 0; k < weir_node(t).inputs; k++) {
+		const weir_tensor *x = weir_input(t, k);
+		int64_t i = weir_node(x).index;
+
+		if (!weir__dot_shown(x) || !is_leaf(x) || !param_of(x) || s->at[i].first != weir_node(t).index)
+			continue;
+		if (s->at[i].length != s->length || memcmp(s->at[i].path, s->path, s->length)) continue;
+		weir__text_format(&s->text, "%sn%lld; ", any ? "" : "{ rank=same; ", (long long)i);
+		any = true;
+	}
+	if (any) weir__text_format(&s->text, "n%lld; }\n", (long long)weir_node(t).index);
+}
+
+static void edges(sink *s, const weir_tensor *t)
+{
+	const weir_tensor *heavy = main_operand(t);
+
+	for (int k = 0; k < weir_node(t).inputs; k++) {
+		const weir_tensor *x = weir_input(t, k);
+		bool param = weir__dot_shown(x) && is_leaf(x) && param_of(x);
+
+		if (!weir__dot_shown(x)) continue;
+		weir__text_format(&s->text, "n%lld -> n%lld", (long long)weir_node(x).index,
+				  (long long)weir_node(t).index);
+		if (poisoned(s, x) && poisoned(s, t)) put(s, " [color=\"#ff0000\", penwidth=2]");
+		else if (x == heavy) put(s, " [weight=20]");
+		else if (param) put(s, " [color=\"#bbbbbb\"]");
+		put(s, ";\n");
+		heavy = x == heavy ? NULL : heavy; /* x may be read twice */
+	}
+}
+
+/* ---- clusters ---- */
+
+/* Closes and opens clusters so that the one of place p is open. A cluster may be opened again by its name. */
+static void go_to(sink *s, const weir__dot_place *p)
+{
+	size_t common = 0;
+
+	for (size_t i = 0;; i++) { /* whole components that both share */
+		bool end[2] = { i >= s->length || s->path[i] == '.', i >= p->length || p->path[i] == '.' };
+
+		if (end[0] && end[1]) common = i;
+		if (i >= s->length || i >= p->length || s->path[i] != p->path[i]) break;
+	}
+	for (size_t i = s->length; i > common; i--) {
+		if (i == s->length || s->path[i] == '.') put(s, "}\n");
+	}
+	for (size_t i = common + 1; i <= p->length; i++) {
+		if (i < p->length && p->path[i] != '.') continue;
+		put(s, "subgraph \"cluster_");
+		quoted(s, p->path, i);
+		put(s, "\" { label=\"");
+		quoted(s, p->path, i);
+		put(s, "\";\n");
+	}
+	s->path = p->path;
+	s->length = p->length;
+}
+
+static const char begin[] =
+	"digraph weir {\n"
+	"rankdir=TB; newrank=true; nodesep=0.25; ranksep=0.3; fontname=\"Helvetica\"; fontsize=11; labelloc=t; labeljust=l; "
+	"style=rounded; color=\"#999999\";\n"
+	"label=\"fill: what an operation multiplies the gradient by\\lblue shrinks, white passes, red grows\\l"
+	"pen: how large the gradient is; red: inf or NaN\\l\";\n"
+	"node [shape=box, style=filled, fontname=\"Helvetica\", fontsize=10, fillcolor=white, margin=\"0.12,0.05\"];\n"
+	"edge [color=\"#666666\", arrowsize=0.6];\n";
+
 static void graph(sink *s)
 {
-	int64_t n = weir_tape_length(s->w);
-
-	range(s, n);
-	weir__text_str(&s->text, "digraph weir {\n"
-				 "rankdir=TB; fontname=\"Helvetica\"; labelloc=t;\n"
-				 "label=\"gradient flow: fill: what an operation multiplies the gradient by (blue shrinks, white passes, red grows); "
-				 "pen: how large the gradient is; red pen: inf or NaN\";\n"
-				 "node [shape=box, style=filled, fontname=\"Helvetica\", fontsize=10, fillcolor=white];\n"
-				 "edge [color=\"#666666\", arrowsize=0.6];\n");
-	for (int64_t i = 0; i < n; i++) {
+	range(s);
+	put(s, begin);
+	for (int64_t i = 0; i < s->n; i++) {
 		const weir_tensor *t = weir_tape_at(s->w, i);
-		int open;
 
-		if (!t || !shown(t)) continue;
-		open = open_clusters(s, weir_node(t).scope);
+		if (!drawn(s, t)) continue;
+		go_to(s, &s->at[i]);
 		node(s, t);
-		for (int k = 0; k < open; k++) weir__text_str(&s->text, "}");
-		if (open) weir__text_str(&s->text, "\n");
+		in_line(s, t);
 		flush(s);
 	}
-	for (int64_t i = 0; i < n; i++) {
+	go_to(s, &(weir__dot_place){ .path = "" });
+	for (int64_t i = 0; i < s->n; i++) {
 		const weir_tensor *t = weir_tape_at(s->w, i);
 
-		for (int k = 0; t && shown(t) && k < weir_node(t).inputs; k++) {
-			const weir_tensor *x = weir_input(t, k);
-
-			if (!shown(x)) continue;
-			weir__text_format(&s->text, "n%lld -> n%lld%s;\n", (long long)weir_node(x).index, (long long)i,
-					  poisoned(s, x) && poisoned(s, t) ? " [color=\"#ff0000\", penwidth=3]" : "");
-		}
+		if (weir__dot_shown(t)) edges(s, t);
 		flush(s);
 	}
-	weir__text_str(&s->text, "}\n");
+	put(s, "}\n");
 	flush(s);
 }
 
 static void run(sink *s)
 {
 	weir_fp_state saved = weir__fp_enter(true);
+	size_t bytes;
 
+	s->n = weir_tape_length(s->w);
+	s->path = "";
+	bytes = (size_t)(s->n + 1) * sizeof *s->at;
 	weir__text_fixed(&s->text, s->buf, sizeof s->buf);
-	graph(s);
+	if ((s->at = weir__pool_take(s->w, &bytes))) {
+		weir__dot_places(s->w, s->at, s->n);
+		graph(s);
+		weir__pool_give(s->w, s->at, bytes);
+	}
 	weir__fp_leave(saved);
 }
 
@@ -234,7 +305,7 @@ bool weir_dot_print(weir_ctx *w, const weir_flow *f, FILE *file)
 
 	if (!weir_ok(w) || !file) return false;
 	run(&s);
-	if (!fflush(file) && !ferror(file)) return true;
+	if (!fflush(file) && !ferror(file)) return weir_ok(w);
 	weir_fail(w, WEIR_ERR_IO, "weir_dot_print: the graph could not be written");
 	return false;
 }
@@ -250,8 +321,13 @@ bool weir_dot_write_flow(weir_ctx *w, const weir_flow *f, const char *path)
 		return false;
 	}
 	if (weir__safe_open(&safe, path)) run(&s);
+	if (!weir_ok(w)) {
+		weir__safe_abandon(&safe);
+		return false;
+	}
 	if (weir__safe_commit(&safe)) return true;
-	weir_fail(w, WEIR_ERR_IO, "weir_dot_write: %s: %s: %s", path, weir__write_step_text(safe.error.step), strerror(safe.error.number));
+	weir_fail(w, WEIR_ERR_IO, "weir_dot_write: %s: %s: %s", path, weir__write_step_text(safe.error.step),
+		  strerror(safe.error.number));
 	return false;
 }
 

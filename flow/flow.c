@@ -1,19 +1,28 @@
 /* flow.c: watching. Two context hooks note the norm and the counts of every value and every gradient, by place on the tape;
- * weir_flow_step() turns these notes into layers (layers.c) and a verdict (verdict.c). */
+ * weir_flow_step() turns these notes into layers, births and a verdict. */
 #include "flow/flow.h"
 
 #include <string.h>
-#include <time.h>
 
+#include "kernels/cpu.h"
 #include "kernels/fpenv.h"
 
-/* Whole numbers, so that taking the time raises no floating-point flag. */
-int64_t weir__flow_nanoseconds(void)
+double weir__flow_log2(double x)
 {
-	struct timespec t;
+	const void *in[1] = { &x };
+	double y;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+	weir__kernels()->map[WEIR_MAP_log][1](&y, in, 1, NULL);
+	return y * 1.4426950408889634;
+}
+
+double weir__flow_exp2(double x)
+{
+	double t = x * 0.69314718055994531, y;
+	const void *in[1] = { &t };
+
+	weir__kernels()->map[WEIR_MAP_exp][1](&y, in, 1, NULL);
+	return y;
 }
 
 bool weir__flow_grow(weir_ctx *w, void **list, int64_t count, int64_t *capacity, size_t size)
@@ -31,7 +40,8 @@ bool weir__flow_grow(weir_ctx *w, void **list, int64_t count, int64_t *capacity,
 	return true;
 }
 
-/* The record of a node, made where it is new. Forward goes up the tape, so a smaller index than before means another tape. */
+static const record nothing = { .out_norm = UNKNOWN, .delta_norm = UNKNOWN, .layer = -1, .from = -1, .counted = -1 };
+
 record *weir__flow_record(weir_flow *f, int64_t index)
 {
 	void *list = f->rec;
@@ -39,82 +49,87 @@ record *weir__flow_record(weir_flow *f, int64_t index)
 	while (f->records <= index) {
 		if (!weir__flow_grow(f->w, &list, f->records, &f->rec_capacity, sizeof *f->rec)) return NULL;
 		f->rec = list;
-		f->rec[f->records++] = (record){ .out_norm = UNKNOWN, .delta_norm = UNKNOWN };
+		f->rec[f->records++] = nothing;
 	}
 	return &f->rec[index];
 }
 
-/* A text of the tape copied to where it lasts. */
-static const char *lasting(char *to, size_t size, const char *text)
+/* Notes of another tape, or from behind the place that the tape was rewound to, are void. Leaves have no event of their own, so
+ * those just before the node that has one are new, too. */
+static void forget_old(weir_flow *f, int64_t index)
 {
-	snprintf(to, size, "%s", text);
-	return to;
-}
+	uint32_t life = weir_mark(f->w).life;
 
-static void note_birth(weir_flow *f, const weir_event *e)
-{
-	weir_flow_birth *births[2] = { &f->sum.first_inf, &f->sum.first_nan };
-	int64_t counts[2] = { e->stats.pos_inf + e->stats.neg_inf, e->stats.nan };
-
-	for (int i = 0; i < 2; i++) {
-		if (births[i]->found || !counts[i]) continue;
-		*births[i] = (weir_flow_birth){
-			.found = true, .backward = e->backward, .index = e->index, .step = f->steps,
-			.layer = lasting(f->first_layer[i], sizeof f->first_layer[i], e->scope[0] ? e->scope : e->name),
-			.op = lasting(f->first_op[i], sizeof f->first_op[i], e->op),
-			.here = lasting(f->first_here[i], sizeof f->first_here[i], e->here),
-		};
+	if (life != f->life) {
+		f->life = life;
+		f->records = 0;
+		f->input_asked = false;
+	} else if (index < f->records) {
+		f->records = index;
+		while (index-- > 0 && is_leaf(weir_tape_at(f->w, index))) f->rec[index] = nothing;
 	}
 }
 
-/* The first operation of a tape that belongs to a layer: its input's gradient is the instrument's dL/dx. */
+/* The first operation of a layer on this tape: its input's gradient is the instrument's dL/dx. */
 static void ask_input(weir_flow *f, const weir_event *e)
 {
-	weir_tensor *x = weir_input(e->node, 0);
+	bool in_layer = e->scope[0];
+	weir_tensor *input = NULL;
 
-	if (f->input_asked || !f->options.input_gradient || !e->scope[0] || !x) return;
+	if (f->input_asked || !f->options.input_gradient) return;
+	for (int i = 0; i < weir_node(e->node).inputs; i++) {
+		weir_tensor *x = weir_input(e->node, i), *p = param_of(x);
+
+		if (p && weir_rank(p) >= 2) in_layer = true;
+		else if (!p && !input && is_float(x) && weir_node(x).recorded) input = x;
+	}
+	if (!in_layer) return;
 	f->input_asked = true;
-	if (weir_node(x).recorded && is_float(x) && !weir_is_param(weir_origin_of(x))) weir_retain_grad(x);
+	if (input) weir_retain_grad(input);
 }
 
 static void on_forward(const weir_event *e, void *user)
 {
 	weir_flow *f = user;
-	int64_t begin = weir__flow_nanoseconds();
 	record *r;
 
-	if (e->index < f->records) {
-		f->records = e->index;
-		f->input_asked = f->input_asked && e->index > 0;
-	}
-	if ((r = weir__flow_record(f, e->index))) {
-		r->out_norm = e->norm;
-		r->out = e->stats;
-		r->has_out = true;
-		note_birth(f, e);
-		ask_input(f, e);
-	}
-	f->measured += weir__flow_nanoseconds() - begin;
+	if (!weir_node(e->node).recorded) return;
+	forget_old(f, e->index);
+	if (!(r = weir__flow_record(f, e->index))) return;
+	r->out_norm = e->norm;
+	r->out = e->stats;
+	r->has_out = is_float(e->node);
+	ask_input(f, e);
 }
 
+/* Of every pass, so that a loss made of gradients is seen, too; but only nodes of the forward pass. The last pass counts. */
 static void on_backward(const weir_event *e, void *user)
 {
 	weir_flow *f = user;
-	int64_t begin = weir__flow_nanoseconds();
-	record *r = weir__flow_record(f, e->index);
+	record *r;
 
-	if (r) {
-		r->delta_norm = e->norm;
-		r->delta = e->stats;
-		r->has_delta = true;
-		note_birth(f, e);
-	}
-	f->measured += weir__flow_nanoseconds() - begin;
+	if (weir_node(e->node).order) return;
+	forget_old(f, INT64_MAX);
+	if (!(r = weir__flow_record(f, e->index))) return;
+	r->delta_norm = e->norm;
+	r->delta = e->stats;
+	r->has_delta = true;
 }
 
 void weir_flow_options_init(weir_flow_options *o)
 {
-	*o = (weir_flow_options){ .input_gradient = true, .vanishing = 0.01, .exploding = 100, .dead_share = 0.999, .saturated_slope = 0.1 };
+	*o = (weir_flow_options){
+		.input_gradient = true,
+#define WEIR_RULE(name, value, reason) RULE_##name(value)
+#define RULE_vanishing(value) .vanishing = value,
+#define RULE_exploding(value) .exploding = value,
+#define RULE_dead_share(value) .dead_share = value,
+#define RULE_saturated_slope(value) .saturated_slope = value,
+#define RULE_flat_slope(value)
+#define RULE_fair_gain(value)
+#define RULE_large_input(value)
+#include "flow/rules.def"
+	};
 }
 
 static void destroy(void *object)
@@ -122,8 +137,9 @@ static void destroy(void *object)
 	weir_flow *f = object;
 	weir_ctx *w = f->w;
 
-	for (int64_t i = 0; i < f->n_names; i++) weir__text_free(w, f->names[i]);
+	for (int64_t i = 0; i < f->n_names; i++) weir__text_free(w, f->names[i].text);
 	if (f->names) weir__pool_give(w, f->names, (size_t)f->names_capacity * sizeof *f->names);
+	if (f->slot) weir__pool_give(w, f->slot, (size_t)f->slots * sizeof *f->slot);
 	if (f->layers) weir__pool_give(w, f->layers, (size_t)f->capacity * sizeof *f->layers);
 	if (f->rec) weir__pool_give(w, f->rec, (size_t)f->rec_capacity * sizeof *f->rec);
 	weir__pool_give(w, f, sizeof *f);
@@ -140,7 +156,10 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	f->w = w;
 	if (o) f->options = *o;
 	else weir_flow_options_init(&f->options);
-	f->sum.loss = f->sum.gain_per_layer = f->sum.bits_per_layer = f->sum.r2 = f->sum.total_gain = f->sum.input_delta_norm = UNKNOWN;
+	f->sum.step = f->options.first_step;
+	f->sum.loss = f->sum.gain_per_layer = f->sum.bits_per_layer = f->sum.r2 = UNKNOWN;
+	f->sum.total_gain = f->sum.input_delta_norm = UNKNOWN;
+	f->life = weir_mark(w).life;
 	weir_hook_options_init(&h);
 	h.wants = WEIR_WANT_NORM | WEIR_WANT_STATS;
 	h.user = f;
@@ -148,10 +167,10 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	h.observe = on_forward;
 	f->forward = weir_hook_add(w, NULL, &h);
 	h.forward = false;
+	h.all_orders = true;
 	h.observe = on_backward;
 	f->backward = weir_hook_add(w, NULL, &h);
 	f->owned = weir__own(w, f, destroy);
-	f->began = weir__flow_nanoseconds();
 	if (!weir_ok(w)) {
 		weir_hook_remove(f->forward);
 		weir_hook_remove(f->backward);
@@ -179,7 +198,6 @@ void weir_flow_stop(weir_flow *f)
 bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 {
 	weir_ctx *w;
-	int64_t begin = weir__flow_nanoseconds(), now;
 	int64_t root;
 	weir_fp_state saved;
 
@@ -187,23 +205,25 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	w = f->w;
 	root = weir_node(loss).index;
 	if (root < 0 || weir_tape_at(w, root) != loss) {
-		weir_fail(w, WEIR_ERR_STALE, "weir_flow_step: the loss is not on the present tape; call it after weir_backward() and before weir_tape_reset()");
+		weir_fail(
+			w, WEIR_ERR_STALE,
+			"weir_flow_step: the loss is not on the present tape; call it after weir_backward() and before "
+			"weir_tape_reset()");
 		return false;
 	}
-	f->sum.step = f->steps;
+	saved = weir__fp_enter(true); /* the caller's flags stay his */
+	forget_old(f, INT64_MAX);
+	f->sum.step = f->options.first_step + f->steps;
 	f->sum.loss = weir_numel(loss) == 1 && !weir_node(loss).released ? weir_item(loss) : UNKNOWN;
 	f->sum.subnormals_ieee = weir_ieee_subnormals(w);
-	saved = weir__fp_enter(true); /* the caller's flags stay his */
-	weir__flow_layers(f, root);
-	weir__flow_judge(f);
-	now = weir__flow_nanoseconds();
-	f->measured += now - begin;
-	f->sum.own_share = now > f->began ? (double)f->measured / (double)(now - f->began) : 0;
+	if (weir__flow_record(f, root) && weir__flow_layers(f, root)) {
+		f->loss_bad = weir__flow_nonfinite(&f->rec[root].out);
+		weir__flow_measure(f);
+		weir__flow_births(f, root);
+		weir__flow_judge(f);
+	}
 	weir__fp_leave(saved);
-	f->began = now;
-	f->measured = 0;
-	f->steps++;
-	f->input_asked = false;
+	if (!f->steps++) f->verdict_first = f->sum.verdict;
 	return weir_ok(w);
 }
 

@@ -1,4 +1,10 @@
-/* flow.h: what the files of the instrument share. */
+/* flow.h: what the files of the instrument share.
+ *
+ *   flow.c     hooks note norm and counts of every value and gradient, by place on the tape
+ *   layers.c   which nodes make a layer, where a layer's input comes from
+ *   measure.c  a layer's numbers
+ *   births.c   who made the first inf, NaN, subnormal, zero
+ *   verdict.c  slope, total, verdict, cause, by rules.def */
 #ifndef WEIR_FLOW_FLOW_H
 #define WEIR_FLOW_FLOW_H
 
@@ -12,19 +18,40 @@ typedef struct record {
 	double out_norm, delta_norm;
 	weir_stats out, delta;
 	bool has_out, has_delta;
+	uint8_t bad;     /* births.c: which of its value and gradient reach the loss or a parameter */
+	int64_t layer;   /* it is part of, or -1 */
+	int64_t from;    /* the layer that its value comes from: its own, else that of its deepest operand; or -1 */
+	int64_t counted; /* layer that counted this parameter last, or -1 */
 } record;
 
-enum { WEIR_FLOW_OPS = 96 };
+enum { WEIR__FLOW_OPS = 96 };
 
 typedef struct layer {
 	weir_flow_layer public; /* first, so that a pointer to it is one to the layer */
-	char *name;
-	char ops[WEIR_FLOW_OPS];
-	int64_t first, last;    /* tape indices of its last call */
-	int64_t call;
-	int64_t input;          /* node its input comes from, or -1 */
-	int64_t z, a;           /* the last activation: from node z to node a, or -1 */
+	char ops[WEIR__FLOW_OPS];
+	const char *scope;        /* of its first node: where that is called again, the layer is, too */
+	int64_t call;             /* of that scope */
+	int64_t first, last;      /* its nodes lie between them */
+	int64_t input;            /* node that its input comes from, or -1 */
+	int64_t z, a;             /* the last activation: from node z to node a, or -1 */
+	int64_t chain_z, chain_a; /* element-wise nodes that may become one */
+	bool bent;                /* and have */
 } layer;
+
+/* A layer's name, kept as long as the flow, and where it stood last. */
+typedef struct layer_name {
+	char *text;
+	size_t length;
+	int64_t layer, calls;
+	int64_t step; /* for which both hold */
+} layer_name;
+
+/* The text of a birth, which outlives the tape. */
+typedef struct birth_text {
+	char layer[512], op[64], here[512];
+} birth_text;
+
+enum { BIRTH_INF, BIRTH_NAN, BIRTH_SUBNORMAL, BIRTH_ZERO = BIRTH_SUBNORMAL + 2, BIRTHS = BIRTH_ZERO + 2 };
 
 struct weir_flow {
 	weir_ctx *w;
@@ -32,19 +59,22 @@ struct weir_flow {
 	weir_owned *owned;
 	weir_hook *forward, *backward;
 
-	record *rec;            /* by tape index */
+	record *rec; /* by tape index */
 	int64_t records, rec_capacity;
-	bool input_asked;       /* the gradient of the first input was asked for on this tape */
+	uint32_t life;    /* of the tape that they are of */
+	bool input_asked; /* the gradient of the first layer's input was asked for on this tape */
 
 	layer *layers;
 	int64_t count, capacity;
-	char **names;           /* every layer name ever seen */
-	int64_t n_names, names_capacity;
+	layer_name *names;
+	int64_t *slot; /* hash table: 1 + index into names, 0 empty */
+	int64_t n_names, names_capacity, slots;
 
 	weir_flow_summary sum;
-	char first_layer[2][512], first_op[2][64], first_here[2][512]; /* texts of the births, which outlive the tape */
+	weir_verdict verdict_first; /* of the first step */
+	birth_text text[BIRTHS];
+	bool loss_bad; /* the loss is not finite */
 	int64_t steps;
-	int64_t measured, began; /* nanoseconds spent measuring in this step, and when the step began */
 };
 
 static inline bool is_float(const weir_tensor *t)
@@ -52,10 +82,53 @@ static inline bool is_float(const weir_tensor *t)
 	return weir_dtype_of(t) == WEIR_F32 || weir_dtype_of(t) == WEIR_F64;
 }
 
+static inline bool is_leaf(const weir_tensor *t)
+{
+	return weir_node(t).inputs == 0;
+}
+
+static inline bool is_finite(double x)
+{
+	return x - x == 0;
+}
+
+/* The parameter that t stands for, directly or as a view; or NULL. */
+static inline weir_tensor *param_of(const weir_tensor *t)
+{
+	weir_tensor *p;
+
+	while (t && !is_leaf(t) && (weir_op_of(t)->flags & WEIR_OP_VIEW)) t = weir_input(t, 0);
+	p = weir_origin_of((weir_tensor *)(uintptr_t)t);
+	return p && weir_is_param(p) ? p : NULL;
+}
+
+/* A node that layers are made of: on the user's forward pass, of a floating type. */
+static inline bool takes_part(const weir_tensor *t)
+{
+	weir_node_info info = weir_node(t);
+
+	return t && info.recorded && !info.order && info.inputs && is_float(t);
+}
+
+static inline bool weir__flow_nonfinite(const weir_stats *s)
+{
+	return s->pos_inf + s->neg_inf + s->nan > 0;
+}
+
+/* Where its value can be read: contiguous, and still there. */
+static inline const void *value_of(const weir_tensor *t)
+{
+	return t && weir_numel(t) && weir_is_contiguous(t) && !weir_node(t).released ? weir_data(t) : NULL;
+}
+
 record *weir__flow_record(weir_flow *f, int64_t index);
 bool weir__flow_grow(weir_ctx *w, void **list, int64_t count, int64_t *capacity, size_t size);
-void weir__flow_layers(weir_flow *f, int64_t root);  /* groups nodes 0 .. root into layers and fills their numbers */
-void weir__flow_judge(weir_flow *f);                 /* slope, total, verdict, cause */
-int64_t weir__flow_nanoseconds(void);
+bool weir__flow_bends(const weir_tensor *t);        /* an operation that is an activation, or the heart of one */
+bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root into layers */
+void weir__flow_measure(weir_flow *f);              /* fills their numbers */
+void weir__flow_births(weir_flow *f, int64_t root);
+void weir__flow_judge(weir_flow *f);
+double weir__flow_log2(double x);
+double weir__flow_exp2(double x);
 
 #endif

@@ -1,279 +1,398 @@
-/* layers.c: from notes on nodes to numbers on layers.
- *
- * A layer is the run of nodes whose module path begins with the same name. Its output is its last node; an activation
- * called outside of any module right behind it (weir_relu(x) in a loop over linear layers) still belongs to it. Its input is the first
- * operand from outside that is no parameter. */
+/* layers.c: which nodes make a layer. One pass up the tape; what a layer is stands in weir/flow.h. */
 #include "flow/flow.h"
 
 #include <string.h>
 
-#include "kernels/reduce.h"
+/* ---- names ---- */
 
 /* Length of the part of path that names the layer. */
-static size_t layer_name(const char *path, int depth)
+static size_t name_length(const char *path, int depth)
 {
+	size_t two = 0;
 	int parts = 0;
 
 	for (size_t i = 0, begin = 0;; i++) {
-		bool number = true;
+		bool number = i > begin;
 
 		if (path[i] && path[i] != '.') continue;
-		parts++;
 		for (size_t j = begin; j < i; j++) number = number && path[j] >= '0' && path[j] <= '9';
-		if (!path[i] || (depth ? parts == depth : (number && i > begin))) {
-			if (path[i] || depth || (number && i > begin)) return i;
-			break;
-		}
+		if (++parts <= 2) two = i;
+		if (depth ? parts == depth || !path[i] : number) return i;
+		if (!path[i]) return two;
 		begin = i + 1;
-	}
-	for (size_t i = 0, dots = 0;; i++) { /* no number in it: two components */
-		if (!path[i] || (path[i] == '.' && ++dots == 2)) return i;
 	}
 }
 
-/* A lasting copy of a layer's name. */
-static char *intern(weir_flow *f, const char *text, size_t n)
+static uint64_t hash(const char *s, size_t n)
+{
+	uint64_t h = UINT64_C(14695981039346656037);
+
+	for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * UINT64_C(1099511628211);
+	return h ^ h >> 32;
+}
+
+static int64_t *slot_of(const weir_flow *f, const char *text, size_t n)
+{
+	int64_t h = (int64_t)(hash(text, n) & (uint64_t)(f->slots - 1));
+
+	for (;; h = (h + 1) & (f->slots - 1)) {
+		const layer_name *name = f->slot[h] ? &f->names[f->slot[h] - 1] : NULL;
+
+		if (!name || (name->length == n && !memcmp(name->text, text, n))) return &f->slot[h];
+	}
+}
+
+static bool more_slots(weir_flow *f)
+{
+	int64_t slots = f->slots ? 2 * f->slots : 128, *old = f->slot;
+	size_t bytes = (size_t)slots * sizeof *f->slot, was = (size_t)f->slots * sizeof *f->slot;
+	int64_t *slot = weir__pool_take(f->w, &bytes);
+
+	if (!slot) return false;
+	memset(slot, 0, (size_t)slots * sizeof *slot);
+	f->slot = slot;
+	f->slots = slots;
+	for (int64_t i = 0; i < f->n_names; i++) *slot_of(f, f->names[i].text, f->names[i].length) = i + 1;
+	if (old) weir__pool_give(f->w, old, was);
+	return true;
+}
+
+/* The lasting entry of a name, made where it is new. */
+static layer_name *intern(weir_flow *f, const char *text, size_t n)
 {
 	char name[512];
 	void *list = f->names;
+	int64_t *slot;
 
 	if (n >= sizeof name) n = sizeof name - 1;
-	memcpy(name, text, n);
-	name[n] = 0;
-	for (int64_t i = 0; i < f->n_names; i++) {
-		if (!strcmp(f->names[i], name)) return f->names[i];
-	}
+	if (2 * (f->n_names + 1) > f->slots && !more_slots(f)) return NULL;
+	slot = slot_of(f, text, n);
+	if (*slot) return &f->names[*slot - 1];
 	if (!weir__flow_grow(f->w, &list, f->n_names, &f->names_capacity, sizeof *f->names)) return NULL;
 	f->names = list;
-	if (!(f->names[f->n_names] = weir__text_copy(f->w, name))) return NULL;
-	return f->names[f->n_names++];
+	memcpy(name, text, n);
+	name[n] = 0;
+	f->names[f->n_names] =
+		(layer_name){ .text = weir__text_copy(f->w, name), .length = n, .layer = -1, .step = -1 };
+	if (!f->names[f->n_names].text) return NULL;
+	*slot = ++f->n_names;
+	return &f->names[f->n_names - 1];
 }
 
-/* Layers come in the order of first appearance; the one asked for is nearly always the last. */
-static layer *layer_of(weir_flow *f, const char *path, size_t n)
-{
-	void *list = f->layers;
-	char *name;
-
-	for (int64_t i = f->count; i-- > 0;) {
-		if (strlen(f->layers[i].name) == n && !memcmp(f->layers[i].name, path, n)) return &f->layers[i];
-	}
-	if (!weir__flow_grow(f->w, &list, f->count, &f->capacity, sizeof *f->layers)) return NULL;
-	f->layers = list;
-	if (!(name = intern(f, path, n))) return NULL;
-	f->layers[f->count] = (layer){ .name = name, .first = -1, .last = -1, .input = -1, .z = -1, .a = -1 };
-	return &f->layers[f->count++];
-}
-
-static bool is_leaf(const weir_tensor *t)
-{
-	return weir_node(t).inputs == 0;
-}
+/* ---- what belongs together ---- */
 
 static bool elementwise(const weir_tensor *t)
 {
 	return (weir_op_of(t)->flags & WEIR_OP_ELEMENTWISE) != 0;
 }
 
-/* An operation that bends: its f' is not the same everywhere. Products and sums only pass on. */
-static bool bends(const weir_tensor *t)
+bool weir__flow_bends(const weir_tensor *t)
 {
-	static const char *const straight[] = { "add", "neg", "affine", "contiguous", "cast", "mul", "div", "where", "detach" };
+	static const char *const straight[] = { "add",    "neg", "affine", "contiguous", "cast", "mul", "div",
+						"detach", "pow", "exp",    "log",        "sqrt", "abs" };
+	const char *op = weir_node(t).op;
+	const weir_tensor *mask = weir_input(t, 0);
 
+	if (!strcmp(op, "where")) return mask && !is_leaf(mask); /* by a comparison */
 	for (size_t i = 0; i < sizeof straight / sizeof *straight; i++) {
-		if (!strcmp(weir_node(t).op, straight[i])) return false;
+		if (!strcmp(op, straight[i])) return false;
 	}
-	return elementwise(t);
+	return elementwise(t) && is_float(t);
 }
 
-static void add_op(layer *l, const char *op)
+static int64_t depth_at(const weir_flow *f, int64_t node)
 {
-	size_t n = strlen(l->ops);
+	int64_t l = node >= 0 ? f->rec[node].from : -1;
 
-	if (n + strlen(op) + 2 > sizeof l->ops) return;
-	snprintf(l->ops + n, sizeof l->ops - n, "%s%s", n ? " " : "", op);
+	return l >= 0 ? f->layers[l].public.depth : 0;
 }
 
-/* Follows activations: chains of element-wise nodes that all hang on one node z of the layer. */
-static void follow_activation(layer *l, const weir_tensor *t, int64_t *z, int64_t *end, bool *bent)
+/* Is path above the module that l stands for? */
+static bool above(const char *path, const layer *l)
 {
-	bool fits = elementwise(t);
-	int64_t from = -1;
+	size_t n = strlen(path);
 
-	for (int i = 0; fits && i < weir_node(t).inputs; i++) {
+	return !n || (!strncmp(l->public.name, path, n) && l->public.name[n] == '.');
+}
+
+/* The parameter of rank 2 or more by which t transforms something else, or NULL. */
+static const weir_tensor *matrix_read(const weir_tensor *t)
+{
+	const weir_tensor *matrix = NULL;
+	bool other = false;
+
+	for (int i = 0; i < weir_node(t).inputs; i++) {
+		const weir_tensor *x = weir_input(t, i), *p = param_of(x);
+
+		if (p && weir_rank(p) >= 2) matrix = p;
+		else if (!p && (!is_leaf(x) || weir_numel(x) > 1)) other = true;
+	}
+	return other ? matrix : NULL;
+}
+
+/* The layer whose output node t reads first, or -1. */
+static int64_t layer_before(const weir_flow *f, const weir_tensor *t)
+{
+	for (int i = 0; i < weir_node(t).inputs; i++) {
+		int64_t at = weir_node(weir_input(t, i)).index, l = at >= 0 ? f->rec[at].layer : -1;
+
+		if (l >= 0 && f->layers[l].last == at) return l;
+	}
+	return -1;
+}
+
+/* How node t, which stands at or behind node from, reads layer l: the number of operands that come from l or from nodes behind from; -1
+ * where another one is more than a constant. around: l's input is among them, and is added. */
+static int reads(const weir_flow *f, const weir_tensor *t, int64_t l, int64_t from, bool *around, bool *param)
+{
+	const layer *p = &f->layers[l];
+	int own = 0;
+
+	*around = *param = false;
+	for (int i = 0; i < weir_node(t).inputs; i++) {
 		const weir_tensor *x = weir_input(t, i);
 		int64_t at = weir_node(x).index;
 
-		if (is_leaf(x) || !is_float(x)) continue; /* a constant or a mask */
-		if (*z >= 0 && (at == *z || (at > *z && at <= *end))) continue;
-		if (from >= 0 && from != at) fits = false;
-		from = at;
+		if (param_of(x)) *param = true;
+		else if (at >= 0 && at == p->input && !strcmp(weir_node(t).op, "add")) *around = true;
+		else if (is_leaf(x) && (weir_numel(x) == 1 || !is_float(x))) continue;
+		else if (!is_leaf(x) && (f->rec[at].layer == l || at >= from)) own++;
+		else return -1;
 	}
-	if (fits && from < 0 && *z >= 0) { /* goes on */
-		*end = weir_node(t).index;
-	} else if (fits && from >= 0) { /* begins anew behind node from */
-		*z = from;
-		*end = weir_node(t).index;
-		*bent = false;
-	} else {
-		*z = -1;
+	return own ? own : -1;
+}
+
+/* The last of the nodes from i on that belong to layer l although they are made outside of it: one activation, or the addition
+ * that leads around the layer; -1: there are none. An activation made of several operations shares a source line. */
+static int64_t tail(const weir_flow *f, int64_t l, int64_t i, int64_t root)
+{
+	const char *line = "";
+	int64_t end = -1;
+	bool bent = false;
+
+	for (int64_t j = i; j <= root; j++) {
+		const weir_tensor *t = weir_tape_at(f->w, j);
+		weir_node_info info = weir_node(t);
+		bool around, param, done;
+		int own;
+
+		if (!t || !info.inputs || !info.recorded || info.order) continue;
+		if (!elementwise(t) || !above(info.scope, &f->layers[l]) || matrix_read(t)) break;
+		own = reads(f, t, l, i, &around, &param);
+		if (own < 0 || (param && f->layers[l].scope[0])) break; /* a bias belongs to a layer without a module */
+		if (end >= 0 && !(line[0] ? !strcmp(line, info.here) : own > 1)) break;
+		bent = bent || weir__flow_bends(t);
+		done = is_float(t) && (bent || around || param);
+		if (done && end < 0) line = info.here;
+		if (done) end = j;
+		if (done && !bent) break;
+	}
+	return end;
+}
+
+/* The last node of the module that begins with node i, if all of it is element-wise (or a view) on the output of layer l and has no
+ * parameters: an activation as a module of its own. Else -1. */
+static int64_t activation_module(const weir_flow *f, int64_t l, int64_t i, int64_t root)
+{
+	weir_node_info first = weir_node(weir_tape_at(f->w, i));
+	size_t n = name_length(first.scope, 0);
+	int64_t end = -1;
+
+	for (int64_t j = i; j <= root; j++) {
+		const weir_tensor *t = weir_tape_at(f->w, j);
+		weir_node_info info = weir_node(t);
+		bool around, param;
+
+		if (!t || !info.inputs || !info.recorded || info.order) continue;
+		if (strncmp(info.scope, first.scope, n) || (info.scope[n] && info.scope[n] != '.')) break;
+		if (info.scope == first.scope && info.call != first.call) break;
+		if (!elementwise(t) && !(weir_op_of(t)->flags & WEIR_OP_VIEW)) return -1;
+		if (reads(f, t, l, i, &around, &param) < 0 || around || param) return -1;
+		if (is_float(t)) end = j;
+	}
+	return end;
+}
+
+/* ---- filling layers ---- */
+
+static int64_t begin_layer(weir_flow *f, const char *text, size_t n, const weir_tensor *t)
+{
+	layer_name *name = intern(f, text, n);
+	void *list = f->layers;
+	int64_t i = weir_node(t).index;
+
+	if (!name || !weir__flow_grow(f->w, &list, f->count, &f->capacity, sizeof *f->layers)) return -1;
+	f->layers = list;
+	if (name->step != f->steps) {
+		name->step = f->steps;
+		name->calls = 0;
+	}
+	name->layer = f->count;
+	f->layers[f->count] = (layer){ .public = { .name = name->text, .call = ++name->calls, .depth = 1 },
+				       .scope = weir_node(t).scope,
+				       .call = weir_node(t).call,
+				       .first = i,
+				       .last = i,
+				       .input = -1,
+				       .z = -1,
+				       .a = -1,
+				       .chain_z = -1 };
+	return f->count++;
+}
+
+/* Activations: chains of element-wise nodes that all hang on one node z. */
+static void follow_activation(const weir_flow *f, layer *l, const weir_tensor *t)
+{
+	bool fits = elementwise(t), goes_on = false;
+	int64_t from = -1, i = weir_node(t).index;
+
+	for (int k = 0; fits && k < weir_node(t).inputs; k++) {
+		const weir_tensor *x = weir_input(t, k);
+		int64_t at = weir_node(x).index;
+
+		if (!is_float(x) || (is_leaf(x) && weir_numel(x) == 1)) continue; /* a mask or a constant */
+		if (param_of(x)) fits = false;
+		else if (l->chain_z >= 0 && (at == l->chain_z || (at > l->chain_z && at <= l->chain_a &&
+								  f->rec[at].layer == f->rec[i].layer)))
+			goes_on = true;
+		else if (from >= 0 && from != at) fits = false;
+		else from = at;
+	}
+	if (!fits || (goes_on && from >= 0) || (!goes_on && from < 0)) {
+		l->chain_z = -1;
 		return;
 	}
-	*bent = *bent || bends(t);
-	if (*bent) {
-		l->z = *z;
-		l->a = *end;
+	if (!goes_on) {
+		l->chain_z = from;
+		l->bent = false;
+	}
+	l->chain_a = i;
+	l->bent = l->bent || weir__flow_bends(t);
+	if (l->bent) {
+		l->z = l->chain_z;
+		l->a = l->chain_a;
 	}
 }
 
-static double norm_of(const weir_tensor *t)
+static void add_to_layer(weir_flow *f, int64_t number, const weir_tensor *t)
 {
-	const void *data = weir_numel(t) && weir_is_contiguous(t) && !weir_node(t).released ? weir_data(t) : NULL;
+	layer *l = &f->layers[number];
+	int64_t i = weir_node(t).index;
+	size_t n = strlen(l->ops);
 
-	return data ? weir__norm2(weir_dtype_of(t), data, weir_numel(t), 1) : UNKNOWN;
-}
+	f->rec[i].layer = f->rec[i].from = number;
+	for (int k = 0; k < weir_node(t).inputs; k++) {
+		const weir_tensor *x = weir_input(t, k);
+		int64_t at = weir_node(x).index, d;
 
-static double rms(double norm, int64_t n)
-{
-	return n ? norm / __builtin_sqrt((double)n) : UNKNOWN;
-}
-
-/* a / b, or NaN where that is 0/0 or not finite. */
-static double ratio(double a, double b)
-{
-	double r = a / b;
-
-	return r - r == 0 ? r : UNKNOWN;
-}
-
-/* f' over the layer's last activation: the vjp of ones through element-wise nodes is the derivative itself. */
-static void measure_slope(weir_flow *f, layer *l)
-{
-	weir_ctx *w = f->w;
-	weir_tensor *z = l->z >= 0 ? weir_tape_at(w, l->z) : NULL, *a = z ? weir_tape_at(w, l->a) : NULL, *one, *slope = NULL;
-	weir_place place;
-	weir_stats s;
-
-	l->public.act_slope = l->public.act_slope_max = UNKNOWN;
-	if (!a || weir_node(z).released || weir_node(a).released || !weir_numel(a)) return;
-	place = weir_mark(w);
-	weir_no_grad_begin(w);
-	one = weir_full(w, weir_dtype_of(a), weir_rank(a), weir_shape(a), 1);
-	weir_no_grad_end(w);
-	if (weir_vjp(a, one, &z, 1, &slope, WEIR_NO_HOOKS | WEIR_ALLOW_UNUSED) && slope) {
-		l->public.act_slope = rms(norm_of(slope), weir_numel(slope));
-		weir__stats(weir_dtype_of(slope), weir_data(slope), weir_numel(slope), &s, 1);
-		l->public.act_slope_max = s.largest;
+		if (at < 0 || f->rec[at].layer == number || !is_float(x) || param_of(x)) continue;
+		d = depth_at(f, at);
+		if (d + 1 > l->public.depth) l->public.depth = d + 1;
+		if (l->input < 0 || d > depth_at(f, l->input)) l->input = at;
 	}
-	weir_rewind(w, place, NULL, 0);
+	l->last = i;
+	follow_activation(f, l, t);
+	if ((weir_op_of(t)->flags & WEIR_OP_VIEW) || n + strlen(weir_node(t).op) + 2 > sizeof l->ops) return;
+	snprintf(l->ops + n, sizeof l->ops - n, "%s%s", n ? " " : "", weir_node(t).op);
 }
 
-/* √(a² + b²) without overflow; a NaN in a means "none so far". */
-static double add_norm(double a, double b)
-{
-	double big, small;
-
-	if (a != a) return b;
-	if (b != b) return b;
-	big = a > b ? a : b;
-	small = a > b ? b : a;
-	return big > 0 && big - big == 0 ? big * __builtin_sqrt(1 + small / big * (small / big)) : big;
-}
-
-static void measure_params(weir_flow *f, layer *l)
-{
-	weir_flow_layer *p = &l->public;
-
-	p->weight_norm = p->param_grad_norm = p->update_ratio = UNKNOWN;
-	for (int64_t i = l->first; i <= l->last; i++) {
-		weir_tensor *t = weir_tape_at(f->w, i);
-
-		for (int j = 0; t && j < weir_node(t).inputs; j++) {
-			weir_tensor *x = weir_input(t, j), *param = weir_origin_of(x);
-			int64_t at = weir_node(x).index;
-			double u;
-
-			if (!weir_is_param(param)) continue;
-			if (at < f->records && f->rec[at].has_delta) p->param_grad_norm = add_norm(p->param_grad_norm, f->rec[at].delta_norm);
-			if (weir_rank(param) < 2) continue;
-			p->weight_norm = add_norm(p->weight_norm, norm_of(param));
-			if (!f->options.update_ratio) continue;
-			u = f->options.update_ratio(param, f->options.user);
-			if (u == u && !(p->update_ratio > u)) p->update_ratio = u;
-		}
-	}
-}
-
-static void fill(weir_flow *f, layer *l)
-{
-	weir_flow_layer *p = &l->public;
-	const weir_tensor *out = weir_tape_at(f->w, l->last), *in = l->input >= 0 ? weir_tape_at(f->w, l->input) : NULL;
-	const record *r = weir__flow_record(f, l->last), *ri = in ? weir__flow_record(f, l->input) : NULL;
-	double n = (double)weir_numel(out), in_norm;
-
-	if (!r) return;
-	r = &f->rec[l->last]; /* the second look may have moved the first */
-	ri = in ? &f->rec[l->input] : NULL;
-	p->name = l->name;
-	p->op = l->ops;
-	p->calls = l->call;
-	p->out_norm = rms(r->out_norm, weir_numel(out));
-	in_norm = !in ? UNKNOWN : ri->has_out ? ri->out_norm : norm_of(in);
-	p->out_gain = in ? ratio(p->out_norm, rms(in_norm, weir_numel(in))) : UNKNOWN;
-	p->delta_norm = r->delta_norm;
-	p->gain = ri ? ratio(ri->delta_norm, r->delta_norm) : UNKNOWN;
-	p->out_zeros = n > 0 ? (double)r->out.zeros / n : UNKNOWN;
-	p->zeros = n > 0 && r->has_delta ? (double)r->delta.zeros / n : UNKNOWN;
-	p->subnormals = r->delta.subnormals;
-	p->nonfinite = r->delta.pos_inf + r->delta.neg_inf + r->delta.nan;
-	p->out_subnormals = r->out.subnormals;
-	p->out_nonfinite = r->out.pos_inf + r->out.neg_inf + r->out.nan;
-	measure_params(f, l);
-	measure_slope(f, l);
-}
-
-/* The layer that node t belongs to: by its path, or, outside of any, the layer before it whose output it bends. */
-static layer *belongs(weir_flow *f, const weir_tensor *t, layer *before)
+/* The layer that a node with a module path goes on with: that of its name, unless this is called again, or other layers below it came
+ * in between; else -1. */
+static int64_t present_layer(weir_flow *f, const weir_tensor *t, int64_t latest)
 {
 	weir_node_info info = weir_node(t);
+	const layer_name *name = intern(f, info.scope, name_length(info.scope, f->options.depth));
+	const layer *l = name && name->step == f->steps ? &f->layers[name->layer] : NULL;
 
-	if (info.scope[0]) return layer_of(f, info.scope, layer_name(info.scope, f->options.depth));
-	if (before && info.inputs == 1 && bends(t) && weir_node(weir_input(t, 0)).index == before->last) return before;
-	return NULL;
+	if (!l || (info.scope == l->scope && info.call > l->call)) return -1;
+	return latest == name->layer || latest < 0 || !above(name->text, &f->layers[latest]) ? name->layer : -1;
 }
 
-void weir__flow_layers(weir_flow *f, int64_t root)
+/* A layer's name where there are no modules: the node's own, its parameter's without ".weight", or operation and place. */
+static int64_t named_layer(weir_flow *f, const weir_tensor *t, const weir_tensor *param)
 {
-	int64_t z = -1, end = -1;
-	bool bent = false;
-	layer *l = NULL, *before = NULL;
+	const char *name = weir_name(t);
+	char made[96];
+	size_t n = strlen(name);
 
-	f->count = 0;
+	if (!n && param && weir_name(param)[0]) {
+		static const char weight[] = ".weight";
+
+		name = weir_name(param);
+		n = strlen(name);
+		if (n >= sizeof weight && !strcmp(name + n + 1 - sizeof weight, weight)) n -= sizeof weight - 1;
+	} else if (!n) {
+		snprintf(made, sizeof made, "%.60s@%lld", weir_node(t).op, (long long)weir_node(t).index);
+		name = made;
+		n = strlen(made);
+	}
+	return begin_layer(f, name, n, t);
+}
+
+/* Neither modules nor parameters: then every node is a layer. */
+static bool by_node(const weir_flow *f, int64_t root)
+{
 	for (int64_t i = 0; i <= root; i++) {
 		const weir_tensor *t = weir_tape_at(f->w, i);
-		weir_node_info info = weir_node(t);
 
-		if (!t || !info.recorded || info.order || is_leaf(t)) continue;
-		l = belongs(f, t, before);
-		if (!l || !is_float(t)) continue;
-		if (l->first < 0 || (info.scope[0] && info.call > l->call && l != before)) { /* its first call, or another one */
-			l->first = i;
-			l->call = info.call;
-			l->input = -1;
-			l->z = l->a = -1;
-			l->ops[0] = 0;
-			z = -1;
-		}
-		for (int j = 0; l->input < 0 && j < info.inputs; j++) {
-			const weir_tensor *x = weir_input(t, j);
-			int64_t at = weir_node(x).index;
-
-			if (at < l->first && is_float(x) && !weir_is_param(weir_origin_of((weir_tensor *)(uintptr_t)x))) l->input = at;
-		}
-		l->last = i;
-		if (!(weir_op_of(t)->flags & WEIR_OP_VIEW)) add_op(l, info.op);
-		follow_activation(l, t, &z, &end, &bent);
-		before = l;
+		if (takes_part(t) && (weir_node(t).scope[0] || matrix_read(t))) return false;
 	}
-	for (int64_t i = 0; i < f->count; i++) fill(f, &f->layers[i]);
+	return true;
+}
+
+/* What comes from outside of any layer carries on which layer it hangs. */
+static void pass_on(weir_flow *f, int64_t i, const weir_tensor *t)
+{
+	for (int k = 0; k < weir_node(t).inputs; k++) {
+		int64_t at = weir_node(weir_input(t, k)).index;
+
+		if (at >= 0 && f->rec[at].from >= 0 && depth_at(f, at) > depth_at(f, i))
+			f->rec[i].from = f->rec[at].from;
+	}
+}
+
+/* The layer that node i belongs to, begun where it is new; -1: none. until: how far what it brings along reaches. */
+static int64_t layer_for(weir_flow *f, int64_t i, int64_t root, int64_t latest, int64_t *until)
+{
+	const weir_tensor *t = weir_tape_at(f->w, i), *matrix = matrix_read(t);
+	const char *scope = weir_node(t).scope;
+	int64_t before = layer_before(f, t), l = scope[0] ? present_layer(f, t, latest) : -1;
+
+	if (l >= 0 && l == latest) return l;
+	if (before >= 0) {
+		bool inside = scope[0] && !above(scope, &f->layers[before]);
+
+		if (!inside) *until = tail(f, before, i, root);
+		else if (l < 0 && !f->options.depth) *until = activation_module(f, before, i, root);
+		if (*until >= i) return before;
+	}
+	if (l >= 0) return l;
+	if (scope[0]) return begin_layer(f, scope, name_length(scope, f->options.depth), t);
+	return matrix ? named_layer(f, t, matrix) : -1;
+}
+
+bool weir__flow_layers(weir_flow *f, int64_t root)
+{
+	bool nodes = by_node(f, root);
+	int64_t latest = -1, until = -1;
+
+	f->count = 0;
+	for (int64_t i = 0; i < f->records; i++) f->rec[i].layer = f->rec[i].from = f->rec[i].counted = -1;
+	for (int64_t i = 0; i <= root && weir_ok(f->w); i++) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+		int64_t l = -1;
+
+		if (!t) continue;
+		if (takes_part(t) && !param_of(t))
+			l = i <= until ? latest
+			    : nodes    ? named_layer(f, t, NULL)
+				       : layer_for(f, i, root, latest, &until);
+		if (l < 0) {
+			pass_on(f, i, t);
+			continue;
+		}
+		add_to_layer(f, l, t);
+		latest = l;
+	}
+	return weir_ok(f->w);
 }

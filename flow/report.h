@@ -3,8 +3,7 @@
 #define WEIR_FLOW_REPORT_H
 
 #include "flow/flow.h"
-#include "kernels/fpenv.h"
 
-void weir__flow_json(const weir_flow *f, FILE *file);
+void weir__flow_json(const weir_flow *f, FILE *file, const char *model);
 
 #endif

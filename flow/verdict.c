@@ -1,100 +1,196 @@
 /* verdict.c: slope over depth, total, verdict and cause.
  *
- * Every rule is a ratio, so that a loss in other units gives the same verdict. The slope over depth tells what the norm of a single
- * layer, or of a parameter's gradient, cannot: in a linear net <W_l, dL/dW_l> is the same number for every l. */
+ * Every rule is a ratio (see rules.def), so a loss in other units gives the same verdict. The slope over depth tells what the norm of a
+ * parameter's gradient cannot: in a linear net <W_l, dL/dW_l> is the same number for every l. */
 #include "flow/flow.h"
 
-#include "kernels/cpu.h"
+#include <string.h>
 
-static double log2_of(double x)
-{
-	const void *in[1] = { &x };
-	double y;
+#include "engine/text.h"
 
-	weir__kernels()->map[WEIR_MAP_log][1](&y, in, 1, NULL);
-	return y * 1.4426950408889634;
-}
-
-static double exp2_of(double x)
-{
-	double t = x * 0.69314718055994531, y;
-	const void *in[1] = { &t };
-
-	weir__kernels()->map[WEIR_MAP_exp][1](&y, in, 1, NULL);
-	return y;
-}
+#define WEIR_RULE(name, value, reason) static const double rule_##name = value;
+#include "flow/rules.def"
 
 static bool usable(double x)
 {
-	return x > 0 && x - x == 0;
+	return x > 0 && is_finite(x);
 }
 
-/* Least squares of log2 delta over the layers that have one. */
+/* Least squares of log2 delta over the depth of the layers. Where numbers underflow, rounding makes the norm, not the layer: left out. */
 static void fit(weir_flow *f)
 {
-	double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0, syy = 0, d, vy;
+	double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0, syy = 0, base = 0;
 	weir_flow_summary *s = &f->sum;
 
 	s->gain_per_layer = s->bits_per_layer = s->r2 = UNKNOWN;
-	for (int64_t i = 0; i < f->count; i++) {
-		double x = (double)i, y;
+	for (int pass = 0; pass < 2; pass++) { /* the means, then the products around them */
+		for (int64_t i = 0; i < f->count; i++) {
+			const weir_flow_layer *p = &f->layers[i].public;
+			double x = (double)p->depth, y;
 
-		if (!usable(f->layers[i].public.delta_norm)) continue;
-		y = log2_of(f->layers[i].public.delta_norm);
-		n += 1, sx += x, sy += y, sxx += x * x, sxy += x * y, syy += y * y;
+			if (!usable(p->delta_norm) || p->subnormals) continue;
+			y = weir__flow_log2(p->delta_norm);
+			if (pass) {
+				x -= sx / n, y -= sy / n;
+				sxx += x * x, sxy += x * y, syy += y * y;
+			} else {
+				n += 1, sx += x, sy += y;
+				base = y * y > base ? y * y : base;
+			}
+		}
 	}
-	d = n * sxx - sx * sx;
-	if (n < 2 || d <= 0) return;
-	s->bits_per_layer = -(n * sxy - sx * sy) / d; /* backward is against the numbering */
-	s->gain_per_layer = exp2_of(s->bits_per_layer);
-	vy = n * syy - sy * sy;
-	s->r2 = vy > 1e-12 * n * syy ? (n * sxy - sx * sy) * (n * sxy - sx * sy) / (d * vy) : 1;
+	if (n < 2 || sxx <= 0) return;
+	s->bits_per_layer = -sxy / sxx; /* backward is against the numbering */
+	s->gain_per_layer = weir__flow_exp2(s->bits_per_layer);
+	s->r2 = syy > 1e-24 * n * (1 + base) ? sxy * sxy / (sxx * syy) : 1;
 }
 
-/* Which factor makes the slope: the activations' f' or the weights. Judged by what was measured, not by names: an activation whose slope
- * stays below a half even at its steepest shrinks whatever the weights; one that is far below its own steepest is saturated; otherwise
- * the weights do not make up for the mean slope. */
-static const char *factor(const weir_flow *f, char *evidence, size_t size)
+/* The one line of evidence, to be filled. */
+static weir__text begin(weir_flow *f)
 {
-	double slopes = 0, largest = 0, logs = 0;
-	int with = 0, saturated = 0;
+	weir__text t;
+
+	weir__text_fixed(&t, f->sum.evidence, sizeof f->sum.evidence);
+	return t;
+}
+
+/* ---- the activations of all layers, taken together ---- */
+
+typedef struct slopes {
+	int64_t with, saturated, first,
+		last; /* layers that have an activation, that are saturated; the first and last of these */
+	double mean, largest, limit,
+		lowest; /* mean rms f', largest f' seen, largest limit, lowest rms f' over its limit */
+} slopes;
+
+static bool is_saturated(const weir_flow *f, const weir_flow_layer *p)
+{
+	return p->act_slope < f->options.saturated_slope * p->act_slope_limit; /* false where either is unknown */
+}
+
+static slopes look_at_slopes(const weir_flow *f)
+{
+	slopes a = { .first = -1 };
 
 	for (int64_t i = 0; i < f->count; i++) {
 		const weir_flow_layer *p = &f->layers[i].public;
 
 		if (!(p->act_slope == p->act_slope)) continue;
-		with++;
-		slopes += p->act_slope;
-		if (usable(p->act_slope)) logs += log2_of(p->act_slope);
-		if (p->act_slope_max > largest) largest = p->act_slope_max;
-		if (p->act_slope < f->options.saturated_slope) saturated++;
+		a.with++;
+		a.mean += p->act_slope;
+		if (p->act_slope_max > a.largest) a.largest = p->act_slope_max;
+		if (p->act_slope_limit > a.limit) a.limit = p->act_slope_limit;
+		if (!is_saturated(f, p)) continue;
+		a.saturated++;
+		if (a.first < 0) a.first = i;
+		a.last = i;
 	}
-	if (with && largest < 0.5) {
-		snprintf(evidence, size, "f' is at most %d/1000 (its root mean square %d/1000 on average): it shrinks whatever the weights; not saturation",
-			 (int)(1000 * largest + 0.5), (int)(1000 * slopes / with + 0.5));
+	if (a.with) a.mean /= (double)a.with;
+	return a;
+}
+
+/* Root mean square of the first layer's input. */
+static double input_size(const weir_flow *f)
+{
+	const weir_flow_layer *p = f->count ? &f->layers[0].public : NULL;
+
+	return p && p->out_gain > 0 ? p->out_norm / p->out_gain : UNKNOWN;
+}
+
+/* ---- causes ---- */
+
+/* The state is not that of the first step: training made it. */
+static bool came_later(const weir_flow *f, weir_verdict now)
+{
+	return f->steps > 0 && f->verdict_first != now && f->verdict_first != WEIR_FLOW_NONE;
+}
+
+/* Which factor makes the slope: the activations' f', the weights, or that there are so many layers. Judged by what was measured. */
+static const char *factor(weir_flow *f, weir_verdict v)
+{
+	slopes a = look_at_slopes(f);
+	double g = f->sum.gain_per_layer;
+	weir__text t = begin(f);
+
+	if (came_later(f, v)) {
+		weir__text_str(&t, "it was ");
+		weir__text_str(&t, weir_verdict_name(f->verdict_first));
+		weir__text_str(&t, " in the first step: training made it so");
+		return "learning rate";
+	}
+	if (!a.with) {
+		weir__text_str(&t, "no activation between the layers: the weights alone make the gain");
+		return "initial weights";
+	}
+	weir__text_str(&t, "f' is at most ");
+	weir__text_double(&t, a.largest, 'f', 3);
+	weir__text_str(&t, " (root mean square ");
+	weir__text_double(&t, a.mean, 'f', 3);
+	if (v == WEIR_FLOW_VANISHING && a.largest < rule_flat_slope) {
+		weir__text_str(&t, "): it shrinks the gradient whatever the weights");
+		if (!a.saturated && a.limit > 0) weir__text_str(&t, "; not saturation");
 		return "activation";
 	}
-	if (with && 2 * saturated > with) {
-		snprintf(evidence, size, "f' averages %d/1000 of a possible %d/1000: the activations are saturated", (int)(1000 * slopes / with + 0.5),
-			 (int)(1000 * largest + 0.5));
-		return "activation";
+	if (g <= rule_fair_gain && g * rule_fair_gain >= 1) {
+		weir__text_str(&t, "); each layer passes ");
+		weir__text_double(&t, 100 * g, 'f', 1);
+		weir__text_str(&t, " %, none is to blame: it is their number");
+		return "depth";
 	}
-	if (with)
-		snprintf(evidence, size, "f' averages %d/1000, as such an activation should; the weights do not make up for it", (int)(1000 * slopes / with + 0.5));
-	else
-		snprintf(evidence, size, "no activation between the layers: the weights alone make the gain");
-	(void)logs;
+	weir__text_str(&t, v == WEIR_FLOW_VANISHING ? "); the weights do not make up for it"
+						    : "); the weights more than make up for it");
 	return "initial weights";
 }
 
-static bool any_nonfinite(const weir_flow *f)
+static const char *saturation_cause(weir_flow *f)
 {
-	if (!(f->sum.loss - f->sum.loss == 0)) return true;
-	for (int64_t i = 0; i < f->count; i++) {
-		if (f->layers[i].public.nonfinite || f->layers[i].public.out_nonfinite) return true;
+	slopes a = look_at_slopes(f);
+	double size = input_size(f);
+	weir__text t = begin(f);
+
+	weir__text_str(&t, "f' has a root mean square of ");
+	weir__text_double(&t, a.mean, 'p', 2);
+	weir__text_str(&t, " of a possible ");
+	weir__text_double(&t, a.limit, 'p', 3);
+	if (size > rule_large_input) {
+		weir__text_str(&t, "; the inputs are large, root mean square ");
+		weir__text_double(&t, size, 'p', 3);
+		return "data scale";
 	}
-	return false;
+	weir__text_str(&t, ": the activations are saturated, ");
+	weir__text_double(&t, (double)a.saturated, 'f', 0);
+	weir__text_str(&t, " layers of ");
+	weir__text_double(&t, (double)a.with, 'f', 0);
+	return came_later(f, WEIR_FLOW_SATURATED) ? "learning rate" : "initial weights";
 }
+
+static const char *nonfinite_cause(weir_flow *f)
+{
+	const weir_flow_summary *s = &f->sum;
+	bool inf = s->first_inf.found &&
+		   (!s->first_nan.found || s->first_inf.step < s->first_nan.step ||
+		    (s->first_inf.step == s->first_nan.step && s->first_inf.backward <= s->first_nan.backward));
+	const weir_flow_birth *b = inf ? &s->first_inf : &s->first_nan;
+	double size = input_size(f);
+	weir__text t = begin(f);
+
+	if (b->found) {
+		weir__text_str(&t, inf ? "first inf in " : "first NaN in ");
+		weir__text_str(&t, b->backward ? "the gradient of " : "");
+		weir__text_str(&t, b->layer);
+	} else {
+		weir__text_str(&t, "the loss is not finite");
+	}
+	if (came_later(f, WEIR_FLOW_NONFINITE) || (b->found && b->step > f->options.first_step)) return "learning rate";
+	if (b->found && !b->number && (!strcmp(b->op, "input") || !strcmp(b->op, "param"))) {
+		weir__text_str(&t, ", which is no operation: it was there before");
+		return strcmp(b->op, "input") ? "initial weights" : "data scale";
+	}
+	if (size > 1 / rule_vanishing * rule_large_input) return "data scale";
+	return "initial weights";
+}
+
+/* ---- verdicts ---- */
 
 /* The first layer whose activation passes nothing on for any sample of the batch, or -1. */
 static int64_t dead_layer(const weir_flow *f)
@@ -107,84 +203,131 @@ static int64_t dead_layer(const weir_flow *f)
 	return -1;
 }
 
-static int64_t saturated_layers(const weir_flow *f, int64_t *with)
+static bool any_nonfinite(const weir_flow *f)
 {
-	int64_t n = 0;
+	if (f->sum.nonfinite || f->loss_bad) return true;
+	for (int64_t i = 0; i < f->records; i++) { /* masked values don't count, bad gradients of parameters do */
+		const weir_tensor *t = weir_tape_at(f->w, i);
+		const record *r = &f->rec[i];
 
-	*with = 0;
+		if (r->has_delta && r->delta.nan + r->delta.pos_inf + r->delta.neg_inf && t && is_leaf(t) &&
+		    param_of(t))
+			return true;
+	}
+	return false;
+}
+
+/* The range of layers whose own gain is on the wrong side of 1. */
+static void range(weir_flow *f, bool shrinks)
+{
+	weir_flow_summary *s = &f->sum;
+	int64_t first = -1, last = -1;
+
 	for (int64_t i = 0; i < f->count; i++) {
 		const weir_flow_layer *p = &f->layers[i].public;
 
-		if (!(p->act_slope == p->act_slope)) continue;
-		++*with;
-		if (p->act_slope_max >= 0.5 && p->act_slope < f->options.saturated_slope) n++;
+		if (!(shrinks ? p->gain < 1 || p->subnormals || p->delta_norm == 0 : p->gain > 1)) continue;
+		if (first < 0) first = i;
+		last = i;
 	}
-	return n;
+	if (first < 0) return;
+	s->first_layer = first;
+	s->last_layer = last;
 }
 
-static const char *nonfinite_cause(const weir_flow *f, char *evidence, size_t size)
+/* From the deepest layer that has a gradient back to the first on its way; fills what the two say. Returns whether there is a gradient. */
+static bool total(weir_flow *f)
 {
-	const weir_flow_birth *b = f->sum.first_inf.found && (!f->sum.first_nan.found || f->sum.first_inf.index <= f->sum.first_nan.index ||
-							      f->sum.first_inf.step < f->sum.first_nan.step) ? &f->sum.first_inf : &f->sum.first_nan;
-	char ignore[8];
+	weir_flow_summary *s = &f->sum;
+	int64_t last = -1, first, in;
+	double far;
 
-	if (b->found)
-		snprintf(evidence, size, "first made %s by %s (%s%s%s) at step %lld", b->backward ? "in the gradient" : "in the forward pass", b->layer, b->op,
-			 b->here[0] ? ", " : "", b->here, (long long)b->step);
-	else snprintf(evidence, size, "the loss is not finite");
-	if (b->found && b->step > 0) return "learning rate";
-	return factor(f, ignore, sizeof ignore);
+	s->total_gain = s->input_delta_norm = UNKNOWN;
+	for (int64_t i = 0; i < f->count; i++) {
+		const weir_flow_layer *p = &f->layers[i].public;
+
+		if (p->delta_norm == p->delta_norm && (last < 0 || p->depth >= f->layers[last].public.depth)) last = i;
+	}
+	if (last < 0) return false;
+	for (first = last;;) {
+		in = f->layers[first].input;
+		if (in < 0 || f->rec[in].from < 0 || f->rec[in].from >= first) break;
+		first = f->rec[in].from;
+	}
+	if (in >= 0) s->input_delta_norm = f->rec[in].delta_norm;
+	far = s->input_delta_norm == s->input_delta_norm ? s->input_delta_norm : f->layers[first].public.delta_norm;
+	if (f->layers[last].public.delta_norm > 0) s->total_gain = far / f->layers[last].public.delta_norm;
+	return f->layers[last].public.delta_norm != 0;
+}
+
+static weir_verdict judge(weir_flow *f)
+{
+	weir_flow_summary *s = &f->sum;
+	int64_t dead = dead_layer(f);
+	slopes a = look_at_slopes(f);
+	bool gradient = total(f);
+	weir__text t = begin(f);
+
+	if (any_nonfinite(f)) {
+		s->cause = nonfinite_cause(f);
+		return WEIR_FLOW_NONFINITE;
+	}
+	if (!f->count) {
+		weir__text_str(&t, "no operation was seen; watch before the forward pass");
+		return WEIR_FLOW_NONE;
+	}
+	if (dead >= 0) {
+		s->cause = came_later(f, WEIR_FLOW_DEAD)      ? "learning rate"
+			   : input_size(f) > rule_large_input ? "data scale"
+							      : "initial weights";
+		s->first_layer = s->last_layer = dead;
+		weir__text_str(&t, "every output of ");
+		weir__text_str(&t, f->layers[dead].public.name);
+		weir__text_str(&t, " is zero on this batch, and so is its slope: nothing flows back through it");
+		return WEIR_FLOW_DEAD;
+	}
+	if (!gradient) {
+		weir__text_str(&t,
+			       s->total_gain == s->total_gain
+				       ? ""
+				       : "no gradient arrives at the last layer: no backward was seen, or it is zero");
+		return WEIR_FLOW_NONE;
+	}
+	if (2 * a.saturated > a.with) {
+		s->cause = saturation_cause(f);
+		s->first_layer = a.first;
+		s->last_layer = a.last;
+		return WEIR_FLOW_SATURATED;
+	}
+	if (s->total_gain < f->options.vanishing) {
+		range(f, true);
+		s->cause = factor(f, WEIR_FLOW_VANISHING);
+		return WEIR_FLOW_VANISHING;
+	}
+	if (s->total_gain > f->options.exploding) {
+		range(f, false);
+		s->cause = factor(f, WEIR_FLOW_EXPLODING);
+		return WEIR_FLOW_EXPLODING;
+	}
+	return WEIR_FLOW_HEALTHY;
 }
 
 void weir__flow_judge(weir_flow *f)
 {
 	weir_flow_summary *s = &f->sum;
-	const weir_flow_layer *first = f->count ? &f->layers[0].public : NULL, *last = f->count ? &f->layers[f->count - 1].public : NULL;
-	int64_t in = f->count ? f->layers[0].input : -1, dead = dead_layer(f), with, saturated = saturated_layers(f, &with);
-	double far;
 
 	fit(f);
-	s->nonfinite = s->subnormals = 0;
-	for (int64_t i = 0; i < f->count; i++) {
-		s->nonfinite += f->layers[i].public.nonfinite;
-		s->subnormals += f->layers[i].public.subnormals;
-	}
-	s->input_delta_norm = in >= 0 && in < f->records ? f->rec[in].delta_norm : UNKNOWN;
-	far = s->input_delta_norm == s->input_delta_norm ? s->input_delta_norm : first ? first->delta_norm : UNKNOWN;
-	s->total_gain = last && last->delta_norm > 0 ? far / last->delta_norm : UNKNOWN;
 	s->first_layer = 0;
 	s->last_layer = f->count - 1;
 	s->cause = NULL;
 	s->evidence[0] = 0;
-	if (!f->count) {
-		s->verdict = WEIR_FLOW_NONE;
-		snprintf(s->evidence, sizeof s->evidence, "no layers were seen: name them with modules or weir_scope_begin()");
-	} else if (any_nonfinite(f)) {
-		s->verdict = WEIR_FLOW_NONFINITE;
-		s->cause = nonfinite_cause(f, s->evidence, sizeof s->evidence);
-	} else if (dead >= 0) {
-		s->verdict = WEIR_FLOW_DEAD;
-		s->cause = f->steps ? "learning rate" : "initial weights";
-		s->first_layer = s->last_layer = dead;
-		snprintf(s->evidence, sizeof s->evidence, "every output of %s is zero on this batch, and so is its slope: nothing flows back through it",
-			 f->layers[dead].name);
-	} else if (s->total_gain < f->options.vanishing) {
-		s->verdict = WEIR_FLOW_VANISHING;
-		s->cause = factor(f, s->evidence, sizeof s->evidence);
-	} else if (s->total_gain > f->options.exploding) {
-		s->verdict = WEIR_FLOW_EXPLODING;
-		s->cause = factor(f, s->evidence, sizeof s->evidence);
-	} else if (with && 2 * saturated > with) {
-		s->verdict = WEIR_FLOW_SATURATED;
-		s->cause = factor(f, s->evidence, sizeof s->evidence);
-	} else {
-		s->verdict = WEIR_FLOW_HEALTHY;
-	}
+	s->verdict = judge(f);
 }
 
 const char *weir_verdict_name(weir_verdict v)
 {
-	static const char *const names[] = { "none", "healthy", "vanishing", "exploding", "dead", "saturated", "non-finite" };
+	static const char *const names[] = { "none", "healthy",   "vanishing", "exploding",
+					     "dead", "saturated", "non-finite" };
 
 	return (unsigned)v < sizeof names / sizeof *names ? names[v] : "?";
 }

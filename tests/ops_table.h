@@ -54,8 +54,8 @@ static void each(const row *r, double *const *in, double *out)
 	}
 OF(add, a + b)
 OF(mul, a *b)
-OF(div, a / b) OF(neg, -a) OF(affine, 1.5 * a - 0.25) OF(pow, pow(a, 2.5)) OF(cube, a *a *a) OF(exp, exp(a)) OF(log,
-														log(a))
+OF(div, a / b)
+OF(neg, -a) OF(affine, 1.5 * a - 0.25) OF(pow, pow(a, 2.5)) OF(cube, a *a *a) OF(exp, exp(a)) OF(log, log(a))
 	OF(sqrt, sqrt(a)) OF(abs, fabs(a)) OF(tanh, tanh(a)) OF(sigmoid, 1 / (1 + exp(-a))) OF(relu, a > 0 ? a : 0)
 		OF(erf, erf(a)) OF(max, a > b ? a : b) OF(min, a < b ? a : b) OF(where, a != 0 ? b : c) OF(eq, a == b)
 			OF(ne, a != b) OF(lt, a < b) OF(le, a <= b) OF(gt, a > b) OF(ge, a >= b) OF(same, a)
@@ -190,20 +190,20 @@ static void ref_mse(const row *r, double *const *in, double *out)
 #define EXTENT(t, axis) weir_extent(t, axis)
 APPLY(add, weir_add(x[0], x[1]))
 APPLY(mul, weir_mul(x[0], x[1]))
-APPLY(div, weir_div(x[0], x[1])) APPLY(neg, weir_neg(x[0])) APPLY(affine, weir_affine(x[0], 1.5, -0.25)) APPLY(
-	pow, weir_pow(x[0], 2.5)) APPLY(cube, weir_pow(x[0], 3)) APPLY(exp, weir_exp(x[0])) APPLY(log, weir_log(x[0]))
-	APPLY(sqrt, weir_sqrt(x[0])) APPLY(abs, weir_abs(x[0])) APPLY(tanh, weir_tanh(x[0])) APPLY(
-		sigmoid,
-		weir_sigmoid(
-			x[0])) APPLY(relu,
-				     weir_relu(x[0])) APPLY(erf,
-							    weir_erf(
-								    x[0])) APPLY(max, weir_maximum(x[0], x[1]))
+APPLY(div, weir_div(x[0], x[1]))
+APPLY(neg, weir_neg(x[0])) APPLY(affine, weir_affine(x[0], 1.5, -0.25)) APPLY(pow, weir_pow(x[0], 2.5)) APPLY(
+	cube, weir_pow(x[0], 3)) APPLY(exp, weir_exp(x[0])) APPLY(log, weir_log(x[0])) APPLY(sqrt, weir_sqrt(x[0]))
+	APPLY(abs, weir_abs(x[0])) APPLY(tanh, weir_tanh(x[0])) APPLY(sigmoid, weir_sigmoid(x[0])) APPLY(
+		relu,
+		weir_relu(x[0])) APPLY(erf, weir_erf(x[0])) APPLY(max, weir_maximum(x[0], x[1]))
 		APPLY(min, weir_minimum(x[0], x[1])) APPLY(where, weir_where(x[0], x[1], x[2])) APPLY(
-			eq, weir_eq(x[0],
-				    x[1])) APPLY(ne,
-						 weir_ne(x[0], x[1])) APPLY(lt, weir_lt(x[0], x[1]))
-			APPLY(le, weir_le(x[0], x[1])) APPLY(gt, weir_gt(x[0], x[1])) APPLY(ge, weir_ge(x[0], x[1])) APPLY(
+			eq,
+			weir_eq(x[0],
+				x[1])) APPLY(ne,
+					     weir_ne(x[0],
+						     x[1])) APPLY(lt,
+								  weir_lt(x[0], x[1])) APPLY(le, weir_le(x[0], x[1]))
+			APPLY(gt, weir_gt(x[0], x[1])) APPLY(ge, weir_ge(x[0], x[1])) APPLY(
 				detach,
 				weir_detach(
 					x[0])) APPLY(cast_down,

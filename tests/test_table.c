@@ -163,7 +163,8 @@ static void check_fused(weir_ctx *w, const row *r, weir_dtype t)
 		for (int64_t k = 0; k < weir_numel(rule[i]); k++) {
 			double a = weir_get(fused[i], k), b = weir_get(rule[i], k);
 
-			if (near_by(a, b, 4 * unit * (r->elementwise ? fabs(b) : scale) * (r->terms > 0 ? r->terms : 1)))
+			if (near_by(a, b,
+				    4 * unit * (r->elementwise ? fabs(b) : scale) * (r->terms > 0 ? r->terms : 1)))
 				continue;
 			fail_msg("%s %s: operand %d element %lld: fused %.17g, rule %.17g", r->name, weir_dtype_name(t),
 				 i, (long long)k, a, b);

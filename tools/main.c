@@ -1,13 +1,13 @@
-/* main.c: the command `weir`. One file per command: flow.c, train.c, graph.c, info.c, demo.c. Data goes to standard output, talk to
- * standard error; a wrong call is one line and exit 2, a failure exit 1. */
+/* main.c: the command `weir`. One file per command: flow.c, train.c, graph.c, info.c, demo.c. */
 #include "tools/tool.h"
 
-#include <signal.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-volatile int stop_signal;
+volatile sig_atomic_t stop_signal;
 
 static void on_signal(int number)
 {
@@ -15,7 +15,7 @@ static void on_signal(int number)
 	stop_signal = number;
 }
 
-void catch_signals(void)
+static void catch_signals(void)
 {
 	struct sigaction a;
 
@@ -26,6 +26,14 @@ void catch_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+/* Whoever closed a standard stream before calling: a file opened later must not take its number. Writing to it fails, as it should. */
+static void hold_standard_streams(void)
+{
+	for (int fd = 0; fd < 3; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) (void)!open("/dev/null", fd ? O_RDONLY : O_WRONLY);
+	}
+}
+
 double seconds(void)
 {
 	struct timespec t;
@@ -34,42 +42,70 @@ double seconds(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* What was printed has arrived, or it is a failure. */
+static int finish(int status)
+{
+	if (fflush(stdout) || ferror(stdout)) {
+		int why = errno;
+
+		if (status == 0)
+			fprintf(stderr, "weir: standard output: %s\n",
+				why ? strerror(why) : "not everything could be written");
+		return status ? status : EXIT_FAILED;
+	}
+	return status;
+}
+
 static const struct {
 	const char *name;
+	tool_command command;
 	int (*run)(const options *o);
 } commands[] = {
-	{ "flow", command_flow }, { "train", command_train }, { "graph", command_graph }, { "info", command_info }, { "demo", command_demo },
+	{ "flow", COMMAND_FLOW, command_flow },    { "train", COMMAND_TRAIN, command_train },
+	{ "graph", COMMAND_GRAPH, command_graph }, { "info", COMMAND_INFO, command_info },
+	{ "demo", COMMAND_DEMO, command_demo },
 };
+
+static int help(void)
+{
+	options_help(stdout);
+	return finish(0);
+}
+
+static bool is_help(const char *word)
+{
+	return !strcmp(word, "--help") || !strcmp(word, "-h");
+}
+
+static int run(int which, int argc, char **argv)
+{
+	options o;
+	int status = EXIT_USAGE;
+
+	for (int a = 2; a < argc; a++) {
+		if (is_help(argv[a])) return help();
+	}
+	if (options_parse(&o, commands[which].command, argc, argv)) status = finish(commands[which].run(&o));
+	options_free(&o);
+	return stop_signal ? 128 + stop_signal : status;
+}
 
 int main(int argc, char **argv)
 {
 	enum { COUNT = sizeof commands / sizeof *commands };
 	const char *names[COUNT], *word = argc > 1 ? argv[1] : "--help";
-	options o;
-	int status;
 
+	hold_standard_streams();
+	catch_signals();
 	if (!strcmp(word, "--version")) {
 		printf("weir %s\n", WEIR_VERSION);
-		return 0;
+		return finish(0);
 	}
-	if (!strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help")) {
-		options_help(stdout, argc > 2 ? argv[2] : NULL);
-		return 0;
-	}
+	if (is_help(word) || !strcmp(word, "help")) return help();
 	for (int i = 0; i < COUNT; i++) {
 		names[i] = commands[i].name;
-		if (strcmp(word, commands[i].name)) continue;
-		for (int a = 2; a < argc; a++) {
-			if (strcmp(argv[a], "--help") && strcmp(argv[a], "-h")) continue;
-			options_help(stdout, word);
-			return 0;
-		}
-		if (!options_parse(&o, argc, argv)) return EXIT_USAGE;
-		catch_signals();
-		status = commands[i].run(&o);
-		options_free(&o);
-		return stop_signal ? 128 + stop_signal : status;
+		if (!strcmp(word, names[i])) return run(i, argc, argv);
 	}
-	complain("unknown command", word, names, COUNT);
+	complain(word[0] == '-' ? "a command comes before" : "unknown command", word, names, COUNT);
 	return EXIT_USAGE;
 }

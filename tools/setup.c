@@ -2,104 +2,18 @@
 #include "tools/tool.h"
 
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MADE = 512 }; /* examples of --data random */
+#include "kernels/reduce.h"
 
-/* Normal inputs; labels or normal targets. */
-static weir_dataset *random_data(setup *s, int64_t in, int64_t out, bool labels)
+/* ---- the network ---- */
+
+static weir_module *linear(const setup *s, int64_t in, int64_t out)
 {
-	size_t size = weir_dtype_size(s->o->dtype);
-	void *x = malloc((size_t)(MADE * in) * size), *y = malloc((size_t)(MADE * out) * size);
-	int64_t *label = malloc(MADE * sizeof *label);
-	weir_dataset *set = NULL;
-	uint64_t a = weir_random_stream(s->w), b = weir_random_stream(s->w);
-
-	if (x && y && label) {
-		for (int64_t i = 0; i < MADE * in; i++) {
-			double v = weir_random_normal(s->w, a, (uint64_t)i);
-
-			if (s->o->dtype == WEIR_F32) ((float *)x)[i] = (float)v;
-			else ((double *)x)[i] = v;
-		}
-		for (int64_t i = 0; i < MADE * out; i++) {
-			double v = weir_random_normal(s->w, b, (uint64_t)i);
-
-			if (s->o->dtype == WEIR_F32) ((float *)y)[i] = (float)v;
-			else ((double *)y)[i] = v;
-		}
-		for (int64_t i = 0; i < MADE; i++) label[i] = (int64_t)(weir_random_bits(s->w, b, (uint64_t)i) % (uint64_t)out);
-		set = labels ? weir_dataset_arrays(s->w, MADE, in, s->o->dtype, x, out, label)
-			     : weir_dataset_regression(s->w, MADE, in, out, s->o->dtype, x, y);
-	}
-	free(x);
-	free(y);
-	free(label);
-	return set;
-}
-
-static weir_dataset *ones_data(setup *s, int64_t in, int64_t out, bool labels)
-{
-	int64_t n = s->o->batch ? s->o->batch : 1;
-	size_t size = weir_dtype_size(s->o->dtype);
-	void *x = malloc((size_t)(n * (in > out ? in : out)) * size);
-	int64_t *label = calloc((size_t)n, sizeof *label);
-	weir_dataset *set = NULL;
-
-	if (x && label) {
-		for (int64_t i = 0; i < n * (in > out ? in : out); i++) {
-			if (s->o->dtype == WEIR_F32) ((float *)x)[i] = 1;
-			else ((double *)x)[i] = 1;
-		}
-		set = labels ? weir_dataset_arrays(s->w, n, in, s->o->dtype, x, out, label)
-			     : weir_dataset_regression(s->w, n, in, out, s->o->dtype, x, x);
-	}
-	free(x);
-	free(label);
-	return set;
-}
-
-static bool load_data(setup *s)
-{
-	const options *o = s->o;
-	int64_t in = o->width[0], out = o->width[o->layers];
-	bool digits = o->data == DATA_DIGITS || (o->data == DATA_DEFAULT && in == 64 && out == 10);
-	bool labels = o->loss == LOSS_CE || (o->loss == LOSS_DEFAULT && (digits || o->data == DATA_FILE));
-
-	if (digits) {
-		s->all = weir_dataset_digits_as(s->w, o->dtype);
-	} else if (o->data == DATA_FILE) {
-		weir_csv_options csv;
-
-		weir_csv_options_init(&csv);
-		csv.dtype = o->dtype;
-		csv.targets = labels || o->loss == LOSS_SUM ? 0 : out;
-		csv.target_column = csv.targets ? -csv.targets : csv.target_column;
-		s->all = weir_dataset_csv(s->w, o->file, &csv);
-	} else {
-		s->all = o->data == DATA_ONES ? ones_data(s, in, out, labels) : random_data(s, in, out, labels);
-	}
-	if (!s->all || !weir_ok(s->w)) return false;
-	if (weir_dataset_features(s->all) != in) {
-		weir_fail(s->w, WEIR_ERR_SHAPE, "weir: model \"%s\" has %lld inputs, but the data has %lld features; write mlp:%lld-...", o->model, (long long)in,
-			  (long long)weir_dataset_features(s->all), (long long)weir_dataset_features(s->all));
-	} else if (labels && weir_dataset_classes(s->all) > out) {
-		weir_fail(s->w, WEIR_ERR_SHAPE, "weir: model \"%s\" has %lld outputs, but the data has %lld classes", o->model, (long long)out,
-			  (long long)weir_dataset_classes(s->all));
-	} else if (o->loss == LOSS_MSE && digits) {
-		weir_fail(s->w, WEIR_ERR_ARGUMENT, "weir: --loss mse needs targets, but the digits have class labels; use --loss ce");
-	} else if (o->data == DATA_ONES) { /* nothing to split: all examples are the same */
-		s->train = s->validation = s->all;
-	} else {
-		weir_dataset_split(s->all, 0.8, &s->train, &s->validation);
-	}
-	return weir_ok(s->w);
-}
-
-static weir_module *linear(setup *s, int64_t in, int64_t out)
-{
-	static const weir_init_kind kinds[] = { WEIR_INIT_GLOROT, WEIR_INIT_HE, WEIR_INIT_ORTHOGONAL, WEIR_INIT_DIAGONAL };
+	static const weir_init_kind kinds[] = { WEIR_INIT_GLOROT, WEIR_INIT_HE, WEIR_INIT_ORTHOGONAL,
+						WEIR_INIT_DIAGONAL };
 	weir_linear_options l;
 
 	weir_linear_options_init(&l);
@@ -111,12 +25,11 @@ static weir_module *linear(setup *s, int64_t in, int64_t out)
 static const char *const act_names[] = { "identity", "sigmoid", "tanh", "relu", "gelu", "silu" };
 
 /* Layer i: linear, and between layers the norm, the activation and the way around. */
-static weir_module *block(setup *s, int64_t i)
+static weir_module *block(const setup *s, int64_t i)
 {
 	const options *o = s->o;
 	int64_t in = o->width[i], out = o->width[i + 1];
-	weir_module *b = weir_sequential_new(s->w, NULL), *around;
-	double scale = o->residual == RESIDUAL_SCALED ? 1 / sqrt((double)o->layers) : 1;
+	weir_module *b = weir_sequential_new(s->w, NULL);
 
 	weir_module_add(b, "linear", linear(s, in, out));
 	if (i + 1 < o->layers) {
@@ -124,35 +37,7 @@ static weir_module *block(setup *s, int64_t i)
 		if (o->act != WEIR_ACT_IDENTITY) weir_module_add(b, act_names[o->act], weir_act_new(s->w, o->act));
 	}
 	if (o->residual == RESIDUAL_NONE || in != out || i + 1 == o->layers) return b;
-	around = weir_residual_new(s->w, b, scale);
-	return around;
-}
-
-/* "64 inputs, 20 hidden layers of 32 (sigmoid), 10 outputs: 21 layers, 21,610 parameters; glorot; digits, batch 64; f32" */
-static void describe(setup *s)
-{
-	static const char *const inits[] = { "glorot", "he", "orthogonal", "diagonal" };
-	static const char *const datas[] = { "random data", "digits", "random data", "ones", "" };
-	const options *o = s->o;
-	bool digits = o->data == DATA_DIGITS || (o->data == DATA_DEFAULT && o->width[0] == 64 && o->width[o->layers] == 10);
-	size_t n = sizeof s->text, at = (size_t)snprintf(s->text, n, "%lld inputs, ", (long long)o->width[0]);
-
-	for (int64_t i = 1; i < o->layers && at < n;) {
-		int64_t j = i;
-
-		while (j < o->layers && o->width[j] == o->width[i]) j++;
-		at += (size_t)snprintf(s->text + at, n - at, "%lld hidden layer%s of %lld, ", (long long)(j - i), j - i > 1 ? "s" : "", (long long)o->width[i]);
-		i = j;
-	}
-	if (at < n)
-		at += (size_t)snprintf(s->text + at, n - at, "%lld outputs (%s): %lld layers, %lld parameters; %s", (long long)o->width[o->layers], act_names[o->act],
-				       (long long)o->layers, (long long)weir_module_weights(s->net), inits[o->init]);
-	if (o->init == INIT_DIAGONAL && at < n) at += (size_t)snprintf(s->text + at, n - at, " %g", o->diagonal);
-	if (o->norm == NORM_LAYER && at < n) at += (size_t)snprintf(s->text + at, n - at, "; layer norm");
-	if (o->residual && at < n) at += (size_t)snprintf(s->text + at, n - at, "; residual%s", o->residual == RESIDUAL_SCALED ? " / sqrt L" : "");
-	if (at < n)
-		snprintf(s->text + at, n - at, "; %s, batch %lld; %s", o->data == DATA_FILE ? o->file : digits ? "digits" : datas[o->data], (long long)s->batch,
-			 weir_dtype_name(o->dtype));
+	return weir_residual_new(s->w, b, o->residual == RESIDUAL_SCALED ? 1 / sqrt((double)o->layers) : 1);
 }
 
 static void optimiser(setup *s)
@@ -180,6 +65,105 @@ static void optimiser(setup *s)
 	weir_optim_track(s->optim, true);
 }
 
+/* ---- the model in words ---- */
+
+/* 22,474 */
+static const char *thousands(int64_t n, char *text, size_t size)
+{
+	char digits[32];
+	size_t length = (size_t)snprintf(digits, sizeof digits, "%lld", (long long)n), at = 0;
+
+	for (size_t i = 0; i < length && at + 2 < size; i++) {
+		if (i && (length - i) % 3 == 0) text[at++] = ',';
+		text[at++] = digits[i];
+	}
+	text[at] = 0;
+	return text;
+}
+
+static void say(setup *s, const char *fmt, ...) WEIR_PRINTF(2, 3);
+static void say(setup *s, const char *fmt, ...)
+{
+	size_t n = strlen(s->text);
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(s->text + n, sizeof s->text - n, fmt, args);
+	va_end(args);
+}
+
+static void say_hidden(setup *s)
+{
+	enum { RUNS = 6 }; /* of equal widths that are spelled out */
+	const options *o = s->o;
+	int64_t runs = 0, low = INT64_MAX, high = 0;
+
+	for (int64_t i = 1; i < o->layers; i++) {
+		runs += i == 1 || o->width[i] != o->width[i - 1];
+		low = o->width[i] < low ? o->width[i] : low;
+		high = o->width[i] > high ? o->width[i] : high;
+	}
+	if (runs > RUNS)
+		say(s, "%lld hidden layers of %lld to %lld, ", (long long)o->layers - 1, (long long)low,
+		    (long long)high);
+	for (int64_t i = 1, j; i < o->layers && runs <= RUNS; i = j) {
+		for (j = i; j < o->layers && o->width[j] == o->width[i]; j++) {}
+		say(s, "%lld hidden layer%s of %lld, ", (long long)(j - i), j - i > 1 ? "s" : "",
+		    (long long)o->width[i]);
+	}
+}
+
+/* "64 inputs, 20 hidden layers of 32, 10 outputs (sigmoid): 21 layers, 22,474 parameters; glorot; digits, batch 64; f32" */
+static void describe(setup *s)
+{
+	static const char *const inits[] = { "glorot", "he", "orthogonal", "diagonal" };
+	static const char *const datas[] = { "random data", "digits", "random data", "ones" };
+	const options *o = s->o;
+	char number[48];
+
+	say(s, "%lld input%s, ", (long long)o->width[0], o->width[0] > 1 ? "s" : "");
+	say_hidden(s);
+	say(s, "%lld output%s", (long long)o->width[o->layers], o->width[o->layers] > 1 ? "s" : "");
+	if (o->layers > 1) say(s, " (%s)", act_names[o->act]);
+	say(s, ": %lld layer%s, %s parameters; %s", (long long)o->layers, o->layers > 1 ? "s" : "",
+	    thousands(weir_module_weights(s->net), number, sizeof number), inits[o->init]);
+	if (o->init == INIT_DIAGONAL) say(s, " %g", o->diagonal);
+	if (o->norm == NORM_LAYER) say(s, "; layer norm");
+	if (o->residual) say(s, "; residual%s", o->residual == RESIDUAL_SCALED ? " / sqrt L" : "");
+	say(s, "; %s, batch %lld; %s",
+	    o->data == DATA_FILE ? o->file
+	    : data_is_digits(o)  ? "digits"
+				 : datas[o->data],
+	    (long long)s->batch, weir_dtype_name(o->dtype));
+}
+
+/* ---- made and freed ---- */
+
+/* One line on standard error; but an update that would not be finite is what `weir train` reports in its own words. */
+static void tell(weir_ctx *w, weir_status status, const char *message, void *user)
+{
+	const setup *s = user;
+
+	(void)w;
+	if (s->updating && status == WEIR_ERR_NONFINITE) return;
+	fprintf(stderr, "%s%s\n", strncmp(message, "weir", 4) ? "weir: " : "", message);
+}
+
+/* Threads cost more than they give where every product is small. The result is the same bits either way. */
+static int threads_for(const options *o)
+{
+	enum { SMALL = 1000000 }; /* multiply-adds of a layer and batch */
+	double largest = 0;
+
+	if (o->threads || getenv("OMP_NUM_THREADS")) return o->threads;
+	for (int64_t i = 0; i < o->layers; i++) {
+		double n = (double)o->width[i] * (double)o->width[i + 1] * (double)(o->batch ? o->batch : 1000);
+
+		if (n > largest) largest = n;
+	}
+	return largest < SMALL ? 1 : 0;
+}
+
 bool setup_make(setup *s, const options *o)
 {
 	weir_options w;
@@ -187,23 +171,36 @@ bool setup_make(setup *s, const options *o)
 	*s = (setup){ .o = o };
 	weir_options_init(&w);
 	w.seed = o->seed;
-	w.threads = o->threads;
+	w.threads = threads_for(o);
 	w.ieee_subnormals = o->ieee;
+	w.handler = tell;
+	w.handler_user = s;
 	s->w = weir_open(&w);
-	if (!load_data(s)) return false;
-	s->batch = o->batch && o->batch < weir_dataset_size(s->train) ? o->batch : weir_dataset_size(s->train);
+	if (!weir_ok(s->w)) fputs("weir: out of memory\n", stderr);
 	weir_module_dtype(s->w, o->dtype);
 	s->net = weir_list_new(s->w, "mlp");
 	for (int64_t i = 0; i < o->layers && weir_ok(s->w); i++) weir_list_add(s->net, block(s, i));
 	optimiser(s);
+	if (!data_load(s)) return false;
+	s->batch = o->batch && o->batch < weir_dataset_size(s->train) ? o->batch : weir_dataset_size(s->train);
 	describe(s);
 	return weir_ok(s->w);
+}
+
+int setup_status(const setup *s, bool made)
+{
+	weir_status e = weir_error(s->w);
+
+	if (made) return EXIT_FAILED;
+	return e == WEIR_ERR_MEMORY || e == WEIR_ERR_INTERNAL ? EXIT_FAILED : EXIT_USAGE;
 }
 
 void setup_free(setup *s)
 {
 	weir_close(s->w);
 }
+
+/* ---- running ---- */
 
 weir_tensor *setup_loss(const setup *s, weir_tensor *x, weir_tensor *y, weir_tensor **logits)
 {
@@ -217,13 +214,15 @@ weir_tensor *setup_loss(const setup *s, weir_tensor *x, weir_tensor *y, weir_ten
 }
 
 /* Share of rows whose largest output is the label's; NaN where there are no labels. */
-static double accuracy_of(weir_tensor *logits, weir_tensor *y)
+static double accuracy_of(weir_tensor *logits, const weir_tensor *y)
 {
 	weir_tensor *best;
 	int64_t n, right = 0;
 
 	if (weir_dtype_of(y) != WEIR_I64) return NAN;
+	weir_no_grad_begin(weir_context(logits));
 	best = weir_argmax(logits, -1, false);
+	weir_no_grad_end(weir_context(logits));
 	n = weir_numel(y);
 	for (int64_t i = 0; i < n; i++) right += weir_get(best, i) == weir_get(y, i);
 	return n ? (double)right / (double)n : NAN;
@@ -263,30 +262,46 @@ static double norm_of_gradients(const setup *s)
 	double sum = 0;
 
 	for (int64_t i = 0; i < weir_module_parameter_count(s->net); i++) {
-		const weir_tensor *p = weir_module_parameter(s->net, i), *g = weir_grad_of(p);
-		double n = g ? weir_grad_norm(p) : 0;
+		const weir_tensor *g = weir_grad_of(weir_module_parameter(s->net, i));
+		double n = g ? weir__norm2(weir_dtype_of(g), weir_data(g), weir_numel(g), 1) : 0;
 
-		sum += n == n ? n * n : 0;
+		sum = hypot(sum, n); /* right at every exponent */
 	}
-	return sqrt(sum);
+	return sum;
 }
 
-bool setup_step(setup *s, weir_flow *f, bool update, double *loss, double *accuracy, double *grad_norm)
+/* The learning rate falls linearly, so that the last steps settle instead of jumping about. The optimiser refuses an update that is not
+ * finite, and changes nothing. */
+static bool update(setup *s, step *r)
 {
-	weir_tensor *x, *y, *l, *logits;
+	s->updating = true;
+	if (s->o->clip > 0) weir_clip_norm(s->net, s->o->clip);
+	weir_optim_set_lr(s->optim, s->o->lr * (1 - (double)s->done++ / (double)s->o->steps));
+	weir_optim_step(s->optim);
+	s->updating = false;
+	if (weir_error(s->w) == WEIR_ERR_NONFINITE) {
+		weir_clear_error(s->w);
+		r->broken = true;
+	}
+	return weir_ok(s->w);
+}
 
+bool setup_step(setup *s, weir_flow *f, bool with_update, step *r)
+{
+	weir_tensor *x, *y, *loss, *logits;
+
+	*r = (step){ NAN, NAN, NAN, false };
 	weir_tape_reset(s->w);
+	weir_optim_zero_grad(s->optim); /* of a step that was only measured */
 	if (!weir_dataset_next(s->train, s->batch, &x, &y)) return false;
 	weir_set_name(x, "x");
-	l = setup_loss(s, x, y, &logits);
-	weir_backward(l);
+	loss = setup_loss(s, x, y, &logits);
+	weir_backward(loss);
 	if (!weir_ok(s->w)) return false;
-	*loss = weir_item(l);
-	if (accuracy) *accuracy = accuracy_of(logits, y);
-	if (grad_norm) *grad_norm = norm_of_gradients(s);
-	if (f && !weir_flow_step(f, l)) return false;
-	if (!update || !isfinite(*loss)) return weir_ok(s->w);
-	if (s->o->clip > 0) weir_clip_norm(s->net, s->o->clip);
-	weir_optim_step(s->optim);
-	return weir_ok(s->w);
+	r->loss = weir_item(loss);
+	r->accuracy = accuracy_of(logits, y);
+	r->grad_norm = norm_of_gradients(s);
+	r->broken = !isfinite(r->loss) || !isfinite(r->grad_norm);
+	if (f && !weir_flow_step(f, loss)) return false;
+	return with_update && !r->broken ? update(s, r) : weir_ok(s->w);
 }

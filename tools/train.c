@@ -6,46 +6,62 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "tools/tool.h"
-
 /* ---- signs: what a practitioner reads off the loss ---- */
 
-void signs_init(signs *g, int64_t classes)
+enum {
+	FLAT_STEPS = 200, /* so long at the loss of guessing says that nothing is learnt */
+	JUMPS = 5,        /* so many steps far above what was reached already say unstable */
+};
+
+void signs_init(signs *g, int64_t classes, double lr)
 {
-	*g = (signs){ .guess = classes > 1 ? log((double)classes) : 0, .classes = classes, .best = INFINITY };
+	*g = (signs){ .guess = classes > 1 ? log((double)classes) : 0, .classes = classes, .lr = lr, .best = INFINITY };
 }
 
-void signs_see(signs *g, double loss)
+void signs_see(signs *g, const step *r)
 {
 	g->steps++;
-	if (!isfinite(loss)) {
-		g->broken = true;
-		return;
-	}
-	g->smooth = g->steps == 1 ? loss : 0.95 * g->smooth + 0.05 * loss;
-	if (g->guess > 0 && fabs(g->smooth - g->guess) < 0.02 * g->guess) g->flat++;
-	else g->flat = 0;
+	g->last = *r;
+	if (!isfinite(r->loss)) return;
+	if (g->steps == 1) g->first = g->smooth = r->loss;
+	g->smooth += 0.05 * (r->loss - g->smooth);
+	g->flat = g->guess > 0 && fabs(g->smooth - g->guess) < 0.02 * g->guess ? g->flat + 1 : 0;
 	if (g->smooth < g->best) g->best = g->smooth;
-	if (g->steps == 1) g->first = loss;
-	if (loss > 3 * g->best && loss > 2 * g->first) g->jumps++;
+	if (r->loss > 3 * g->best && r->loss > 2 * g->first) g->jumps++;
+}
+
+/* "; first inf: mlp.12.linear (linear, x.c:41)" */
+static void place(char *text, size_t size, const weir_flow_summary *s)
+{
+	const weir_flow_birth *b = s->first_inf.found ? &s->first_inf : &s->first_nan;
+
+	if (!b->found || (b == &s->first_inf && s->first_nan.found && s->first_nan.step < b->step)) b = &s->first_nan;
+	if (!b->found) return;
+	snprintf(text, size, "; first %s: %s%s (%s%s%s)", b == &s->first_inf ? "inf" : "NaN",
+		 b->backward ? "gradient of " : "", b->layer, b->op, b->here[0] ? ", " : "", b->here);
 }
 
 const char *signs_text(const signs *g, const weir_flow *f, char *text, size_t size)
 {
-	const weir_flow_summary *s = f ? weir_flow_summary_of(f) : NULL;
-	const weir_flow_birth *b = s && s->first_inf.found ? &s->first_inf : s && s->first_nan.found ? &s->first_nan : NULL;
+	long long steps = g->steps;
+	size_t n;
 
 	text[0] = 0;
-	if (g->broken) {
-		size_t n = (size_t)snprintf(text, size, "loss NaN or inf at step %lld", (long long)g->steps);
-
-		if (b && n < size)
-			snprintf(text + n, size - n, "; first %s: %s (%s%s%s%s)", b == &s->first_inf ? "inf" : "NaN", b->layer, b->op, b->here[0] ? ", " : "", b->here,
-				 b->backward ? ", backward" : "");
-	} else if (g->flat >= 200) {
-		snprintf(text, size, "loss %.3f = ln %lld (guessing), unchanged for %lld steps: a sign of vanishing gradients", g->smooth, (long long)g->classes,
-			 (long long)g->flat);
-	} else if (g->jumps >= 5) {
+	if (g->last.broken) {
+		if (isnan(g->last.loss)) snprintf(text, size, "loss NaN at step %lld", steps);
+		else if (isinf(g->last.loss)) snprintf(text, size, "loss inf at step %lld", steps);
+		else if (!isfinite(g->last.grad_norm))
+			snprintf(text, size, "gradient not finite at step %lld, loss %.3g", steps, g->last.loss);
+		else
+			snprintf(text, size, "update not finite at step %lld: gradient %.3g, learning rate %g", steps,
+				 g->last.grad_norm, g->lr);
+		n = strlen(text);
+		if (f) place(text + n, size - n, weir_flow_summary_of(f));
+	} else if (g->flat >= FLAT_STEPS) {
+		snprintf(text, size,
+			 "loss %.3f = ln %lld (guessing), unchanged for %lld steps: a sign of vanishing gradients",
+			 g->smooth, (long long)g->classes, (long long)g->flat);
+	} else if (g->jumps >= JUMPS) {
 		snprintf(text, size, "loss unstable: a sign of exploding gradients");
 	}
 	return text;
@@ -53,82 +69,108 @@ const char *signs_text(const signs *g, const weir_flow *f, char *text, size_t si
 
 /* ---- progress ---- */
 
+/* 0.1234, 1.4e+07, nan: as the number deserves. */
+static void print_loss(FILE *to, double x)
+{
+	if (isnan(x)) fputs("  loss nan", to);
+	else fprintf(to, fabs(x) < 1e4 ? "  loss %.4f" : "  loss %.4g", x);
+}
+
 typedef struct progress {
 	bool terminal;
 	double begin, shown;
-	int64_t total, last_line;
+	int64_t total, last;
 } progress;
 
-static void show(progress *p, int64_t step, double loss, double accuracy, double grad, bool end)
+static void show(progress *p, int64_t number, const step *r, bool end)
 {
-	double now = seconds(), rate = (double)step / (now - p->begin + 1e-9), left = (double)(p->total - step) / rate;
+	double now = seconds(), rate = (double)number / (now - p->begin + 1e-9);
 	int64_t every = p->total >= 10 ? p->total / 10 : 1;
+	FILE *to = p->terminal ? stderr : stdout;
 
-	if (p->terminal) {
-		if (!end && now - p->shown < 0.1) return;
-		p->shown = now;
-		fprintf(stderr, "\r\033[Kstep %lld/%lld  loss %.4f  accuracy %5.1f %%  |g| %.2e  %.0f steps/s  %.0f s left%s", (long long)step, (long long)p->total, loss,
-			100 * accuracy, grad, rate, left, end ? "\n" : "");
-		return;
-	}
-	if (!end && step % every) return;
-	if (p->last_line == step) return;
-	p->last_line = step;
-	printf("step %6lld  loss %.4f", (long long)step, loss);
-	if (!isnan(accuracy)) printf("  accuracy %5.1f %%", 100 * accuracy);
-	printf("  |g| %.2e\n", grad);
-	fflush(stdout);
+	if (p->terminal ? !end && now - p->shown < 0.1 : (!end && number % every) || p->last == number) return;
+	p->shown = now;
+	p->last = number;
+	if (p->terminal) fprintf(to, "\r\033[Kstep %lld/%lld", (long long)number, (long long)p->total);
+	else fprintf(to, "step %6lld", (long long)number);
+	print_loss(to, r->loss);
+	if (!isnan(r->accuracy)) fprintf(to, "  accuracy %5.1f %%", 100 * r->accuracy);
+	if (isnan(r->grad_norm)) fputs("  |g| nan", to);
+	else fprintf(to, "  |g| %.2e", r->grad_norm);
+	fprintf(to, "  %.0f steps/s", rate);
+	if (p->terminal) fprintf(to, "  %.0f s left%s", (double)(p->total - number) / rate, end ? "\n" : "");
+	else fputc('\n', to);
+	fflush(to);
 }
 
-bool train_run(setup *s, weir_flow *f, signs *g, double max_seconds, bool quiet)
+bool train_run(setup *s, weir_flow *f, signs *g, double max_seconds)
 {
 	const char *term = getenv("TERM");
-	progress p = { .terminal = isatty(2) && term && strcmp(term, "dumb"), .begin = seconds(), .total = s->o->steps };
-	double loss = NAN, accuracy = NAN, grad = NAN;
-	int64_t step = 0;
-	bool ok = true;
+	progress p = { .terminal = isatty(2) && term && strcmp(term, "dumb"),
+		       .begin = seconds(),
+		       .total = s->o->steps };
+	step r = { .broken = false };
 
-	while (ok && step < s->o->steps && !stop_signal && (max_seconds <= 0 || seconds() - p.begin < max_seconds)) {
-		ok = setup_step(s, f, true, &loss, &accuracy, &grad);
-		if (!ok) break;
-		step++;
-		signs_see(g, loss);
-		if (!quiet) show(&p, step, loss, accuracy, grad, g->broken);
-		if (g->broken) break;
+	while (g->steps < s->o->steps && !r.broken && !stop_signal &&
+	       (max_seconds <= 0 || seconds() - p.begin < max_seconds)) {
+		if (!setup_step(s, f, true, &r)) return false;
+		signs_see(g, &r);
+		show(&p, g->steps, &r, false);
 	}
-	if (!quiet && step && !g->broken) show(&p, step, loss, accuracy, grad, true);
-	return ok;
+	if (g->steps) show(&p, g->steps, &r, true);
+	return true;
 }
+
+/* ---- the command ---- */
 
 static void figures(const char *name, double loss, double accuracy)
 {
-	printf("%-11s loss %.4f", name, loss);
+	printf("%-10s", name);
+	print_loss(stdout, loss);
 	if (!isnan(accuracy)) printf("  accuracy %.1f %%", 100 * accuracy);
+	printf("\n");
+}
+
+static void gradient_line(const weir_flow *f)
+{
+	const weir_flow_summary *v = weir_flow_summary_of(f);
+
+	printf("%-11s %s", "gradient", weir_verdict_name(v->verdict));
+	if (v->cause) printf(" (%s)", v->cause);
+	if (!isnan(v->gain_per_layer)) printf(", gain %.3g per layer", v->gain_per_layer);
+	if (!isnan(v->total_gain)) printf(", %.2e in all", v->total_gain);
 	printf("\n");
 }
 
 int command_train(const options *o)
 {
 	setup s;
-	weir_flow *f = NULL;
+	weir_flow *f;
 	signs g;
-	char text[1024];
-	double loss = NAN, accuracy = NAN;
-	bool ok = setup_make(&s, o);
+	char text[1536];
+	double loss, accuracy;
+	bool ok;
 
-	if (ok) {
-		printf("%s; %lld training examples, %lld for validation\n", s.text, (long long)weir_dataset_size(s.train), (long long)weir_dataset_size(s.validation));
-		fflush(stdout);
-		signs_init(&g, weir_dataset_classes(s.all));
-		f = setup_watch(&s);
-		ok = f && train_run(&s, f, &g, 0, false);
-		if (signs_text(&g, f, text, sizeof text)[0]) printf("%s\n", text);
-		if (ok && !g.broken) printf("gradient    %s, %.3g per layer\n", weir_verdict_name(weir_flow_verdict(f)), weir_flow_summary_of(f)->gain_per_layer);
-		weir_flow_stop(f);
-		if (ok && !g.broken && setup_evaluate(&s, s.train, &loss, &accuracy)) figures("train", loss, accuracy);
-		if (ok && !g.broken && setup_evaluate(&s, s.validation, &loss, &accuracy)) figures("validation", loss, accuracy);
-		ok = ok && weir_ok(s.w);
+	if (!setup_make(&s, o)) {
+		int status = setup_status(&s, false);
+
+		setup_free(&s);
+		return status;
 	}
+	printf("%s; %lld training examples, %lld for validation\n", s.text, (long long)weir_dataset_size(s.train),
+	       (long long)weir_dataset_size(s.validation));
+	fflush(stdout);
+	signs_init(&g, weir_dataset_classes(s.all), o->lr);
+	f = setup_watch(&s);
+	ok = f && train_run(&s, f, &g, 0);
+	if (ok && signs_text(&g, f, text, sizeof text)[0]) printf("%s\n", text);
+	if (ok && g.steps) gradient_line(f);
+	weir_flow_stop(f);
+	if (ok && !g.last.broken) {
+		if (setup_evaluate(&s, s.train, &loss, &accuracy)) figures("train", loss, accuracy);
+		if (setup_evaluate(&s, s.validation, &loss, &accuracy)) figures("validation", loss, accuracy);
+	}
+	ok = ok && weir_ok(s.w) && !g.last.broken;
 	setup_free(&s);
-	return ok && !g.broken ? 0 : EXIT_FAILED;
+	return ok ? 0 : EXIT_FAILED;
 }

@@ -1,4 +1,4 @@
-/* train.h: the training loop, which `weir train` and `weir demo` share. */
+/* train.h: the training loop, which `weir train` and `weir demo` share, and what the loss itself tells. */
 #ifndef WEIR_TOOLS_TRAIN_H
 #define WEIR_TOOLS_TRAIN_H
 
@@ -6,18 +6,19 @@
 
 /* What the loss has shown so far. */
 typedef struct signs {
-	double guess;      /* ln(classes), the loss of guessing; 0 without classes */
+	double guess; /* ln(classes), the loss of guessing; 0 without classes */
+	double lr;
 	int64_t classes, steps, flat, jumps;
 	double smooth, best, first;
-	bool broken;       /* not finite */
+	step last;
 } signs;
 
-void signs_init(signs *g, int64_t classes);
-void signs_see(signs *g, double loss);
+void signs_init(signs *g, int64_t classes, double lr);
+void signs_see(signs *g, const step *r);
 /* The sign in words, or "". f names the place of the first inf or NaN. */
 const char *signs_text(const signs *g, const weir_flow *f, char *text, size_t size);
 
-/* Trains for the options' steps, or until max_seconds (0: no limit) or a signal. */
-bool train_run(setup *s, weir_flow *f, signs *g, double max_seconds, bool quiet);
+/* Trains for the options' steps, or until max_seconds (0: no limit) or a signal, with progress. False after an error. */
+bool train_run(setup *s, weir_flow *f, signs *g, double max_seconds);
 
 #endif
