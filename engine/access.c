@@ -1,4 +1,4 @@
-/* access.c: creating leaves, and reading, writing and naming tensors. */
+/* access.c: creating leaves, and reading, writing and naming tensors. It is long because it is a list of small functions, one beside the other. */
 #include <string.h>
 
 #include "engine/op.h"
@@ -371,11 +371,18 @@ static bool sizes_equal(const weir_tensor *t, const char *who, const char *what,
 	return false;
 }
 
+static bool buffer_given(const weir_tensor *t, const char *who, const void *buffer)
+{
+	if (buffer || !t->numel) return true;
+	weir_fail(t->ctx, WEIR_ERR_ARGUMENT, "%s: the buffer is NULL", who);
+	return false;
+}
+
 bool weir_read(const weir_tensor *t, void *dst, size_t bytes)
 {
 	size_t size;
 
-	if (!weir__usable(t, "weir_read")) return false;
+	if (!weir__usable(t, "weir_read") || !buffer_given(t, "weir_read", dst)) return false;
 	size = weir__size_of(t->dtype);
 	if (!sizes_equal(t, "weir_read", "bytes", (int64_t)bytes, t->numel * (int64_t)size)) return false;
 	if (t->contiguous && bytes) memcpy(dst, weir__at(t), bytes);
@@ -387,7 +394,9 @@ bool weir_read(const weir_tensor *t, void *dst, size_t bytes)
 
 bool weir_read_f64(const weir_tensor *t, double *dst, int64_t n)
 {
-	if (!weir__usable(t, "weir_read_f64") || !sizes_equal(t, "weir_read_f64", "n", n, t->numel)) return false;
+	if (!weir__usable(t, "weir_read_f64") || !buffer_given(t, "weir_read_f64", dst) ||
+	    !sizes_equal(t, "weir_read_f64", "n", n, t->numel))
+		return false;
 	get_all(t, 0, dst, n);
 	return true;
 }
@@ -406,7 +415,7 @@ static bool leaf_to_write(weir_tensor *t, const char *who)
 
 bool weir_write(weir_tensor *t, const void *src, size_t bytes)
 {
-	if (!leaf_to_write(t, "weir_write")) return false;
+	if (!leaf_to_write(t, "weir_write") || !buffer_given(t, "weir_write", src)) return false;
 	if (!sizes_equal(t, "weir_write", "bytes", (int64_t)bytes, t->numel * (int64_t)weir__size_of(t->dtype)))
 		return false;
 	if (bytes) memcpy(weir_data_mut(t, "weir_write"), src, bytes);
@@ -415,7 +424,9 @@ bool weir_write(weir_tensor *t, const void *src, size_t bytes)
 
 bool weir_write_f64(weir_tensor *t, const double *src, int64_t n)
 {
-	if (!leaf_to_write(t, "weir_write_f64") || !sizes_equal(t, "weir_write_f64", "n", n, t->numel)) return false;
+	if (!leaf_to_write(t, "weir_write_f64") || !buffer_given(t, "weir_write_f64", src) ||
+	    !sizes_equal(t, "weir_write_f64", "n", n, t->numel))
+		return false;
 	weir_data_mut(t, "weir_write_f64");
 	set_all(t, src, n);
 	return true;

@@ -122,6 +122,9 @@ static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in
 		return w->bad;
 	}
 	w->given = NULL;
+	if (!s.view && !op->forward)
+		return weir_fail(w, WEIR_ERR_ARGUMENT, "%s: the operation has no forward function and is no view",
+				 weir__who(w, op));
 	y = given ? adopt(&s, given) : result(&s);
 	if (weir_is_bad(y) || !connect(y, op, in, n, attr)) return w->bad;
 	y->here = w->here;
@@ -143,6 +146,10 @@ weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, con
 	size_t bytes = (size_t)n * sizeof *in;
 
 	if (!weir_ok(w)) return w->bad;
+	if (!op || !op->name || !op->shape)
+		return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_op_apply: the operation %s%s",
+				 op && op->name ? op->name : "is NULL or has no name",
+				 op && op->name ? " has no shape rule" : "");
 	if (!check_operands(w, op, in, n)) return w->bad;
 	if (n > FEW && !(operands = weir__pool_take(w, &bytes))) return w->bad;
 	weir__enter(w);

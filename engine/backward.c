@@ -6,7 +6,8 @@
  *
  * Two ways through a rule. Fused: one pass over memory straight into the operands' gradient buffers. As tensor operations: when
  * the pass itself is recorded (create_graph), or where an operation has no fused twin. A gradient tensor in g[] is a header of its own, so that
- * its storage tells by its count whether it may be added to in place. */
+ * its storage tells by its count whether it may be added to in place.
+ * It is longer than most because the loop and all that it calls are read together. */
 #include "engine/backward.h"
 
 #include <string.h>
@@ -32,7 +33,7 @@ typedef struct pass {
 
 /* ---- which nodes take part ---- */
 
-enum { NEED_PATH = 1, NEED_TARGET = 2 };
+enum { NEED_PATH = 1, NEED_TARGET = 2 }; /* leads on to a target; is one */
 
 static bool wanted_leaf(const weir_tensor *t)
 {
@@ -58,14 +59,14 @@ static void mark_needed(pass *p)
 	for (int i = 0; i < r->nx; i++) {
 		const weir_tensor *x = weir__node_of(r->xs[i]);
 
-		if (x && in_range(p, x)) p->need[x->index - p->first] = NEED_PATH | NEED_TARGET;
+		if (x && in_range(p, x)) p->need[x->index - p->first] = NEED_TARGET;
 	}
 	for (int64_t i = p->first; i < p->n; i++) {
 		const weir_tensor *t = p->w->tape[i];
 		uint8_t *need = &p->need[i - p->first];
 
 		if (!t || !(t->flags & WEIR_T_RECORDED) || !weir__is_float(t->dtype)) continue;
-		if ((!r->nx && wanted_leaf(t)) || retained(p, t)) *need |= NEED_PATH | NEED_TARGET;
+		if ((!r->nx && wanted_leaf(t)) || retained(p, t)) *need |= NEED_TARGET;
 		if (t->op->flags & WEIR_OP_STOP) continue;
 		for (int j = 0; j < t->nin && !(*need & NEED_PATH); j++) {
 			const weir_tensor *x = t->in[j];
@@ -408,7 +409,8 @@ static bool loop(pass *p)
 
 		if (!g) continue;
 		g = finish(p, t, g);
-		if (weir_is_bad(g) || !deliver(p, t, g, &keep) || !differentiate(p, t, g)) return false;
+		if (weir_is_bad(g) || !deliver(p, t, g, &keep)) return false;
+		if ((p->need[i - p->first] & NEED_PATH) && !differentiate(p, t, g)) return false;
 		if (!keep) drop(p, g);
 		if (w->options.free_values && !p->r->graph && t->nin && i != p->n - 1 && !(t->flags & WEIR_T_RETAIN) &&
 		    !t->kept)

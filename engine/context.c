@@ -82,6 +82,7 @@ weir_ctx *weir_open(const weir_options *options)
 	if (options) o = *options;
 	if (!o.allocator.alloc || !o.allocator.free)
 		o.allocator = (weir_allocator){ default_alloc, default_free, NULL };
+	if (o.memory_limit && o.memory_limit < sizeof *w) return weir__nowhere();
 	w = o.allocator.alloc(o.allocator.user, sizeof *w, WEIR_ALIGN);
 	if (!w) return weir__nowhere();
 	memset(w, 0, sizeof *w);
@@ -95,7 +96,9 @@ weir_ctx *weir_open(const weir_options *options)
 	w->arena[0].ctx = w->arena[1].ctx = w->lasting.ctx = w;
 	w->bad = weir__nowhere()->bad;
 	w->bad = bad_new(w);
-	if (!w->bad || !weir__scopes_init(w)) {
+	/* both arenas own a chunk from the start: a context at its limit can still reset */
+	if (!w->bad || !weir__scopes_init(w) || !weir__arena_take(&w->arena[0], 16) ||
+	    !weir__arena_take(&w->arena[1], 16)) {
 		weir_close(w);
 		return weir__nowhere();
 	}

@@ -101,6 +101,10 @@ static bool check_xs(weir_ctx *w, weir_tensor *const *xs, int n, const char *who
 {
 	weir_text_buf text;
 
+	if (n < 0 || (n && !xs)) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: n is %d and xs is %s", who, n, xs ? "a list" : "NULL");
+		return false;
+	}
 	for (int i = 0; i < n; i++) {
 		if (!xs[i]) {
 			weir_fail(w, WEIR_ERR_ARGUMENT, "%s: xs[%d] is NULL", who, i);
@@ -138,7 +142,7 @@ static bool check_used(weir_ctx *w, weir_tensor *const *xs, int n, weir_tensor *
 
 static void all_bad(weir_ctx *w, weir_tensor **gxs, int n)
 {
-	for (int i = 0; i < n; i++) gxs[i] = w->bad;
+	for (int i = 0; gxs && i < n; i++) gxs[i] = w->bad;
 }
 
 /* One vjp; unrecorded, its scratch is rewound and the results are moved down. */
@@ -158,6 +162,7 @@ static bool vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, 
 			   .no_hooks = flags & WEIR_NO_HOOKS,
 			   .who = who };
 
+	if (weir_ok(w) && n > 0 && !gxs) weir_fail(w, WEIR_ERR_ARGUMENT, "%s: gxs is NULL", who);
 	if (!weir_ok(w) || !differentiable(y, who) || !check_xs(w, xs, n, who)) {
 		all_bad(w, gxs, n);
 		return false;
@@ -166,7 +171,7 @@ static bool vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, 
 	place = weir_mark(w);
 	if (!gy) {
 		if (one_element(y, who, "weir_vjp() takes a cotangent for more")) gy = ones_like(y);
-	} else if (weir__usable(gy, who) && !same_shape(gy, y)) {
+	} else if (weir__belongs(w, gy, who, "gy") && weir__usable(gy, who) && !same_shape(gy, y)) {
 		weir_fail(w, WEIR_ERR_SHAPE, "%s: gy is %s, but y is %s; they must be alike", who,
 			  weir__describe(gy, &a), weir__describe(y, &b));
 	}
@@ -214,10 +219,11 @@ weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const
 
 	if (!weir_ok(w) || !differentiable(y, "weir_jvp") || !check_xs(w, xs, n, "weir_jvp")) return w->bad;
 	for (int i = 0; i < n; i++) {
-		if (!vxs[i] || !weir__usable(vxs[i], "weir_jvp") || !same_shape(vxs[i], xs[i]))
+		if (!weir__belongs(w, vxs[i], "weir_jvp", "a tensor of vxs")) return w->bad;
+		if (!weir__usable(vxs[i], "weir_jvp") || !same_shape(vxs[i], xs[i]))
 			return weir_fail(w, WEIR_ERR_SHAPE,
 					 "weir_jvp: vxs[%d] is %s, but xs[%d] is %s; they must be alike", i,
-					 vxs[i] ? weir__describe(vxs[i], &a) : "NULL", i, weir__describe(xs[i], &b));
+					 weir__describe(vxs[i], &a), i, weir__describe(xs[i], &b));
 	}
 	if (!(g = weir__pool_take(w, &bytes))) return w->bad;
 	place = weir_mark(w);
@@ -286,7 +292,9 @@ bool weir_set_grad(weir_tensor *param, const weir_tensor *grad)
 	weir_storage *s;
 	weir_text_buf a, b;
 
-	if (!is_param(param, "weir_set_grad") || !weir__usable(grad, "weir_set_grad")) return false;
+	if (!is_param(param, "weir_set_grad") || !weir__belongs(param->ctx, grad, "weir_set_grad", "the gradient") ||
+	    !weir__usable(grad, "weir_set_grad"))
+		return false;
 	k = param->kept;
 	if (!same_shape(k->t, grad)) {
 		weir_fail(param->ctx, WEIR_ERR_SHAPE,

@@ -13,12 +13,14 @@ void *weir__alloc(weir_ctx *w, size_t size, size_t align)
 {
 	void *p = NULL;
 
-	if (!w->options.memory_limit || size <= w->options.memory_limit - w->memory.held)
+	size_t limit = w->options.memory_limit;
+
+	if (!limit || (w->memory.held <= limit && size <= limit - w->memory.held))
 		p = w->options.allocator.alloc(w->options.allocator.user, size, align);
 	if (!p) {
 		weir_fail(w, WEIR_ERR_MEMORY,
-			  "weir: out of memory: %zu bytes more, %zu are held, the limit is %zu (0: none)", size,
-			  w->memory.held, w->options.memory_limit);
+			  "%s: out of memory: %zu bytes more, %zu are held, the limit is %zu (0: none)",
+			  w->outer ? w->outer : "weir", size, w->memory.held, w->options.memory_limit);
 		return NULL;
 	}
 	w->memory.allocator_calls++;

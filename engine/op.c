@@ -73,6 +73,13 @@ bool weir__axis(weir_ctx *w, const char *who, const weir_tensor *x, int axis, in
 bool weir__axes(weir_ctx *w, const char *who, const weir_tensor *x, int n, const int *axes, uint32_t *mask)
 {
 	*mask = n ? 0 : (1u << x->rank) - 1;
+	if (n > x->rank) {
+		weir_text_buf text;
+
+		weir_fail(w, WEIR_ERR_AXIS, "%s: %d axes are given, but %s has %d", who, n, weir__describe(x, &text),
+			  x->rank);
+		return false;
+	}
 	if (n < 0 || (n && !axes)) {
 		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: %d axes are given, and the list is %s", who, n,
 			  axes ? "not NULL" : "NULL");

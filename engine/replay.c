@@ -35,7 +35,8 @@ static weir_tensor *again(weir_ctx *w, weir_tensor *t, weir_tensor **map, const 
 	size_t bytes = (size_t)t->nin * sizeof *in;
 	const char *here = w->here;
 
-	if (rule && rule->with) return rule->with;
+	if (rule && rule->with)
+		return weir__belongs(w, rule->with, "weir_replay", "a rule's with") ? rule->with : w->bad;
 	if (!t->nin && !rule) return t;
 	if (t->nin > FEW && !(in = weir__pool_take(w, &bytes))) return w->bad;
 	for (int i = 0; i < t->nin; i++)
@@ -46,9 +47,7 @@ static weir_tensor *again(weir_ctx *w, weir_tensor *t, weir_tensor **map, const 
 	if (w->scopes.depth) w->scopes.depth--;
 	w->here = here;
 	if (in != few) weir__pool_give(w, in, bytes);
-	if (!y)
-		return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_replay: a rule's apply returned NULL in place of %s",
-				 weir_node(t).name);
+	if (!weir_ok(w) || !weir__belongs(w, y, "weir_replay", "what a rule's apply returned")) return w->bad;
 	if (t->name && !weir_is_bad(y) && y->index >= 0 && !y->name) weir_set_name(y, t->name);
 	return y;
 }
@@ -62,6 +61,7 @@ weir_tensor *weir_replay(weir_tensor *root, const weir_rule *rules, int n)
 	int64_t last;
 
 	if (weir__in_hook(w, "weir_replay") || !weir__alive(root, "weir_replay")) return w->bad;
+	if (n > 0 && !rules) return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_replay: rules is NULL, but n is %d", n);
 	node = weir__node_of(root);
 	if (!node || node->index < 0) return root;
 	last = node->index;

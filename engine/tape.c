@@ -170,7 +170,9 @@ void weir_rewind(weir_ctx *w, weir_place place, weir_tensor **keep, int n)
 		return;
 	}
 	for (int i = 0; i < n; i++) { /* after an error memory is still given back, but nothing survives */
-		if (keep[i] && !weir__usable(keep[i], "weir_rewind")) keep[i] = w->bad;
+		if (keep[i] && (!weir__belongs(w, keep[i], "weir_rewind", "a tensor of keep") ||
+				!weir__usable(keep[i], "weir_rewind")))
+			keep[i] = w->bad;
 	}
 	if (n > 0 && !(list = weir__pool_take(w, &bytes))) return;
 	for (int i = 0; i < n; i++) {
@@ -305,7 +307,14 @@ bool weir_substitute_begin(weir_ctx *w, weir_tensor *const *from, weir_tensor *c
 	weir_text_buf a, b;
 
 	if (!weir_ok(w)) return false;
+	if (n > 0 && (!from || !to)) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_substitute_begin: n is %d, but a list is NULL", n);
+		return false;
+	}
 	for (int i = 0; i < n; i++) {
+		if (!weir__belongs(w, from[i], "weir_substitute_begin", "a tensor of from") ||
+		    (to[i] && !weir__belongs(w, to[i], "weir_substitute_begin", "a tensor of to")))
+			return false;
 		if (!weir__usable(from[i], "weir_substitute_begin") ||
 		    (to[i] && !weir__usable(to[i], "weir_substitute_begin")))
 			return false;

@@ -329,6 +329,16 @@ bool weir__alive(const weir_tensor *t, const char *who)
 	return false;
 }
 
+bool weir__belongs(weir_ctx *w, const weir_tensor *t, const char *who, const char *what)
+{
+	if (!t) weir_fail(w, WEIR_ERR_ARGUMENT, "%s: %s is NULL", who, what);
+	else if (weir__ctx_of(t) != w)
+		weir_fail(w, WEIR_ERR_CONTEXT,
+			  "%s: %s belongs to another context; weir_share() lends a kept tensor to one", who, what);
+	else return true;
+	return false;
+}
+
 bool weir__usable(const weir_tensor *t, const char *who)
 {
 	weir_text_buf text;

@@ -93,6 +93,8 @@ static inline void *weir__at(const weir_tensor *t)
 bool weir__usable(const weir_tensor *t, const char *who);
 /* Alive: its header may be read, but the value may have been released. */
 bool weir__alive(const weir_tensor *t, const char *who);
+/* Of this context; reports CONTEXT otherwise. what: "gy". NULL is none of it either, and reports ARGUMENT. */
+bool weir__belongs(weir_ctx *w, const weir_tensor *t, const char *who, const char *what);
 /* The context of any tensor, stale ones too; that of the nowhere context for NULL. */
 weir_ctx *weir__ctx_of(const weir_tensor *t);
 

@@ -1,5 +1,6 @@
 /* The vocabulary of kernels/vec.h on AVX2 with FMA: a vector is two registers, .a the lower lanes and .b the upper ones.
- * A mask is a vector whose lanes are all ones or all zeros. */
+ * A mask is a vector whose lanes are all ones or all zeros.
+ * Long, because it is one list of small functions. */
 #ifndef WEIR_KERNELS_VEC_AVX2_H
 #define WEIR_KERNELS_VEC_AVX2_H
 

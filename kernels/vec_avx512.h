@@ -1,5 +1,6 @@
 /* The vocabulary of kernels/vec.h on AVX-512 (F, DQ, BW, VL): one register per vector, mask registers for masks.
- * Shifts are macros, because without optimisation the compiler wants to see the constant. */
+ * Shifts are macros, because without optimisation the compiler wants to see the constant.
+ * Long, because it is one list of small functions. */
 #ifndef WEIR_KERNELS_VEC_AVX512_H
 #define WEIR_KERNELS_VEC_AVX512_H
 

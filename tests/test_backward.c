@@ -1,4 +1,4 @@
-/* test_backward.c: reverse accumulation, its public faces, hooks, versions, replay and substitution. */
+/* test_backward.c: reverse accumulation, its public faces, hooks, versions, replay and substitution. Long: many small tests. */
 #include "tests/ops_check.h"
 
 static weir_tensor *scalar(weir_ctx *w, double v)

@@ -1,4 +1,4 @@
-/* The driver of element-wise kernels: layouts of every kind against plain indexing, modes, threads; copies; casts. */
+/* The driver of element-wise kernels: layouts of every kind against plain indexing, modes, threads; copies; casts. Long: many small tests. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>

@@ -1,6 +1,7 @@
 /* test_reduce.c: kernels/reduce.h against a scalar statement of its order, bit by bit, once per instruction set of the processor.
  *
- * The program runs itself in a child with WEIR_ISA set for each set, so that equal to the reference means equal to each other. */
+ * The program runs itself in a child with WEIR_ISA set for each set, so that equal to the reference means equal to each other.
+ * Long: many small tests, and their reference. */
 #include "kernels/reduce.h"
 
 #include <float.h>

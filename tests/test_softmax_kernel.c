@@ -1,7 +1,8 @@
 /* test_softmax_kernel.c: kernels/softmax.h against long double, and against itself: threads, instruction sets, modes.
  *
  * The program runs itself in a child with WEIR_ISA set for each instruction set; a child sends a checksum of all its results to the
- * parent, which compares them. */
+ * parent, which compares them.
+ * Long: many small tests, and their reference. */
 #include "kernels/softmax.h"
 
 #include <float.h>

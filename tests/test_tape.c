@@ -1,4 +1,4 @@
-/* test_tape.c: ownership, staleness, errors, marks and rewinds, versions, memory. */
+/* test_tape.c: ownership, staleness, errors, marks and rewinds, versions, memory. Long: many small tests. */
 #include "tests/ops_check.h"
 
 #include <sys/resource.h>
@@ -81,6 +81,74 @@ static void two_contexts(void **state)
 	assert_true(weir_ok(v));
 	close_clean(w);
 	close_clean(v);
+}
+
+/* Every function that takes more than one tensor tells another context's from its own. */
+static void two_contexts_everywhere(void **state)
+{
+	weir_ctx *w = open_quiet(true), *v = open_quiet(true);
+	weir_tensor *p = weir_param_new(w, "p", WEIR_F64, 0, NULL), *q = scalar(v, 1), *l = weir_mul(p, p), *g;
+	weir_module *m = weir_linear_new(w, 1, 1, WEIR_INIT_HE);
+	weir_tensor *x = weir_zeros(w, WEIR_F32, SHAPE(1, 1)), *other = weir_zeros(v, WEIR_F32, SHAPE(1, 1));
+	weir_place place = weir_mark(w);
+
+	(void)state;
+	weir_vjp(l, q, &p, 1, &g, 0);
+	expect_error(w, WEIR_ERR_CONTEXT, "weir_vjp", "gy", NULL);
+	weir_grad(l, &q, 1, &g, 0);
+	expect_error(w, WEIR_ERR_CONTEXT, "weir_grad", NULL);
+	weir_jvp(l, &p, &q, 1, 0);
+	expect_error(w, WEIR_ERR_CONTEXT, "weir_jvp", NULL);
+	assert_false(weir_set_grad(p, q));
+	expect_error(w, WEIR_ERR_CONTEXT, "weir_set_grad", NULL);
+	assert_true(weir_is_bad(weir_replay(l, &(weir_rule){ .op = "mul", .with = q }, 1)));
+	expect_error(w, WEIR_ERR_CONTEXT, "weir_replay", NULL);
+	assert_false(weir_substitute_begin(w, &p, &q, 1));
+	expect_error(w, WEIR_ERR_CONTEXT, "weir_substitute_begin", NULL);
+	assert_true(weir_is_bad(weir_forward_with(m, &other, 1, x)));
+	expect_error(w, WEIR_ERR_CONTEXT, NULL);
+	g = q;
+	weir_rewind(w, place, &g, 1);
+	assert_true(weir_is_bad(g));
+	expect_error(w, WEIR_ERR_CONTEXT, "weir_rewind", NULL);
+	close_clean(w);
+	close_clean(v);
+}
+
+static void null_arguments(void **state)
+{
+	static const weir_op empty = { .name = "empty", .arity = 1 },
+			     lazy = { .name = "lazy", .arity = 1, .shape = weir_same_shape };
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *x = weir_zeros(w, WEIR_F64, SHAPE(3)), *p = weir_param_new(w, "p", WEIR_F64, 0, NULL),
+		    *l = weir_mul(p, p), *g;
+
+	(void)state;
+	assert_false(weir_read(x, NULL, 24));
+	expect_error(w, WEIR_ERR_ARGUMENT, "weir_read", NULL);
+	assert_false(weir_read_f64(x, NULL, 3));
+	expect_error(w, WEIR_ERR_ARGUMENT, "weir_read_f64", NULL);
+	assert_false(weir_write(x, NULL, 24));
+	expect_error(w, WEIR_ERR_ARGUMENT, "weir_write", NULL);
+	assert_false(weir_write_f64(x, NULL, 3));
+	expect_error(w, WEIR_ERR_ARGUMENT, "weir_write_f64", NULL);
+	assert_false(weir_grad(l, NULL, 1, &g, 0));
+	expect_error(w, WEIR_ERR_ARGUMENT, "xs", NULL);
+	assert_false(weir_grad(l, &p, 1, NULL, 0));
+	expect_error(w, WEIR_ERR_ARGUMENT, "gxs", NULL);
+	weir_replay(l, NULL, 1);
+	expect_error(w, WEIR_ERR_ARGUMENT, "rules", NULL);
+	weir_substitute_begin(w, &p, NULL, 1);
+	expect_error(w, WEIR_ERR_ARGUMENT, "NULL", NULL);
+	weir_op_apply(NULL, &x, 1, NULL);
+	expect_error(w, WEIR_ERR_ARGUMENT, "weir_op_apply", NULL);
+	weir_op_apply(&empty, &x, 1, NULL);
+	expect_error(w, WEIR_ERR_ARGUMENT, "empty", "shape rule", NULL);
+	weir_op_apply(&lazy, &x, 1, NULL);
+	expect_error(w, WEIR_ERR_ARGUMENT, "lazy", "forward", NULL);
+	weir_sum(x, 100, (int[]){ 0 }, false);
+	expect_error(w, WEIR_ERR_AXIS, "100 axes", NULL);
+	close_clean(w);
 }
 
 static void creation_refuses(void **state)
@@ -420,12 +488,23 @@ static void memory_limit(void **state)
 	weir_options_init(&o);
 	o.handler = NULL;
 	o.memory_limit = 4 << 20;
+	o.check_stale = false; /* which takes memory for good */
 	w = weir_open(&o);
 	assert_true(weir_ok(w));
 	weir_zeros(w, WEIR_F64, SHAPE(1 << 20));
 	expect_error(w, WEIR_ERR_MEMORY, "limit", NULL);
 	assert_true(weir_memory_of(w).held <= o.memory_limit);
+	while (weir_ok(w)) weir_zeros(w, WEIR_F32, SHAPE(10)); /* to the brim */
+	for (int i = 0; i < 4; i++) {                          /* and usable again */
+		weir_clear_error(w);
+		weir_tape_reset(w);
+		assert_false(weir_is_bad(weir_zeros(w, WEIR_F32, SHAPE(10))));
+	}
 	close_clean(w);
+	o.memory_limit = 100; /* not even the context */
+	w = weir_open(&o);
+	assert_false(weir_ok(w));
+	assert_int_equal(weir_close(w), WEIR_ERR_MEMORY);
 }
 
 /* Every allocation of a small training step fails once: an error, no crash, and the context goes on. */
@@ -530,6 +609,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(first_error_sticks),
 		cmocka_unit_test(null_operands),
 		cmocka_unit_test(two_contexts),
+		cmocka_unit_test(two_contexts_everywhere),
+		cmocka_unit_test(null_arguments),
 		cmocka_unit_test(creation_refuses),
 		cmocka_unit_test(reading_and_writing),
 		cmocka_unit_test(printing),

@@ -8,7 +8,8 @@
  * Threads: a context belongs to one thread at a time; any number of contexts run side by side.
  *
  * Errors: the first error of a context sticks. After it every call does nothing and returns the context's bad
- * tensor (never NULL), which reads as NaN, until weir_clear_error(). */
+ * tensor (never NULL), which reads as NaN, until weir_clear_error().
+ * It is long because it is the whole contract of this floor. */
 #ifndef WEIR_ENGINE_H
 #define WEIR_ENGINE_H
 
