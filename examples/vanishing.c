@@ -1,68 +1,90 @@
-/* vanishing.c: a gradient is a product of layer Jacobians. In a linear net whose weights are c on the diagonal, L layers multiply it by c^L: measured
- * beside computed. Then twenty layers with sigmoid, whose slope is 1/4 at most, against ReLU with He initialisation. */
+/* vanishing.c: c to the power of L, measured in networks of L layers that multiply by c, beside the same number computed; then what
+ * sigmoid and ReLU do to the gradient of a network of 20 layers. Ends with 1 if measured and computed differ. */
 #include <weir/weir.h>
 
 #include <math.h>
 #include <stdio.h>
 
-/* What a chain of layers multiplies the gradient of its output's sum by, and its output by. */
-static double through(weir_ctx *w, double c, int depth, double *out)
+/* One forward and backward through L layers diag(c) on ones: what comes out, and what comes back to the input. */
+static bool power(double c, int depth, double *forward, double *backward)
 {
-	weir_tensor *weight = weir_zeros(w, WEIR_F64, 2, (int64_t[]){ 2, 2 });
-	weir_tensor *x = weir_full(w, WEIR_F64, 2, (int64_t[]){ 1, 2 }, 1), *y = x, *g;
+	weir_ctx *w = weir_open(NULL);
+	weir_module *net = weir_list_new(w, "mlp");
+	weir_flow *flow = weir_flow_watch(w, NULL);
+	weir_linear_options o;
+	weir_tensor *x, *loss;
 
-	weir_init_fill(weight, WEIR_INIT_DIAGONAL, c);
-	for (int i = 0; i < depth; i++) y = weir_linear(y, weight, NULL);
-	weir_grad(weir_sum_all(y), &x, 1, &g, 0);
-	*out = weir_get(y, 0);
-	return weir_get(g, 0);
+	weir_module_dtype(w, WEIR_F64);
+	weir_linear_options_init(&o);
+	o.init = WEIR_INIT_DIAGONAL;
+	o.init_scale = c;
+	for (int i = 0; i < depth; i++) weir_list_add(net, weir_linear_with(w, 2, 2, &o));
+	x = weir_full(w, WEIR_F64, 2, (int64_t[]){ 1, 2 }, 1);
+	loss = weir_sum_all(weir_forward(net, x));
+	weir_backward(loss);
+	weir_flow_step(flow, loss);
+	*forward = weir_item(loss) / 2; /* of two ones */
+	*backward = weir_flow_summary_of(flow)->total_gain;
+	return weir_close(w) == 0;
 }
 
-/* The gain of the gradient from the last hidden layer to the first, for one batch of digits. */
-static double deep(weir_ctx *w, weir_act act, weir_init_kind init)
+static bool tables(void)
 {
-	enum { DEPTH = 20, WIDTH = 64 };
-	weir_dataset *set = weir_dataset_digits(w);
-	weir_tensor *x, *y, *first = NULL, *last = NULL;
-	double gain;
+	static const double factors[] = { 0.5, 1.5, 0.9, 1.1 };
+	static const int depths[] = { 5, 10, 50 };
+	bool good = true;
 
-	weir_tape_reset(w);
-	weir_dataset_next(set, 64, &x, &y);
-	for (int i = 0; i < DEPTH; i++) {
-		x = weir_act_apply(weir_forward(weir_linear_new(w, WIDTH, WIDTH, init), x), act);
-		if (i == 0) first = weir_retain_grad(x);
-		if (i == DEPTH - 1) last = weir_retain_grad(x);
+	for (int i = 0; i < 4; i++) {
+		printf("%g^L\n%6s %14s %14s %14s\n", factors[i], "L", "computed", "output", "gradient");
+		for (int k = 0; k < 3; k++) {
+			double want = pow(factors[i], depths[k]), forward = 0, backward = 0;
+			bool ok = power(factors[i], depths[k], &forward, &backward) &&
+				  fabs(forward / want - 1) < 1e-6 && fabs(backward / want - 1) < 1e-6;
+
+			printf("%6d %14.6g %14.6g %14.6g%s\n", depths[k], want, forward, backward,
+			       ok ? "" : "  differs");
+			good = good && ok;
+		}
+		printf("\n");
 	}
-	x = weir_forward(weir_linear_new(w, WIDTH, 10, init), x);
-	weir_backward(weir_cross_entropy(x, y));
-	gain = weir_item(weir_norm((weir_tensor *)weir_grad_of(first), 0, NULL, false)) /
-	       weir_item(weir_norm((weir_tensor *)weir_grad_of(last), 0, NULL, false));
-	return weir_ok(w) ? gain : NAN;
+	return good;
+}
+
+/* 20 hidden layers of 32 on handwritten digits. */
+static bool activation(const char *name, weir_act act, weir_init_kind init)
+{
+	enum { HIDDEN = 20 };
+	weir_ctx *w = weir_open(NULL);
+	weir_dataset *digits = weir_dataset_digits(w);
+	weir_module *net = weir_list_new(w, "mlp");
+	weir_flow *flow = weir_flow_watch(w, NULL);
+	const weir_flow_summary *s;
+	weir_tensor *x, *y, *loss;
+
+	for (int i = 0; i <= HIDDEN; i++)
+		weir_list_add(net, weir_linear_new(w, i ? 32 : 64, i < HIDDEN ? 32 : 10, init));
+	weir_dataset_next(digits, 64, &x, &y);
+	for (int i = 0; i <= HIDDEN; i++) {
+		x = weir_forward(weir_list_at(net, i), x);
+		if (i < HIDDEN) x = weir_act_apply(x, act);
+	}
+	loss = weir_cross_entropy(x, y);
+	weir_backward(loss);
+	if (weir_flow_step(flow, loss)) {
+		s = weir_flow_summary_of(flow);
+		printf("%-16s %10.3f %12.2e   %s%s%s\n", name, s->gain_per_layer, s->total_gain,
+		       weir_verdict_name(s->verdict), s->cause ? ": " : "", s->cause ? s->cause : "");
+	}
+	return weir_close(w) == 0;
 }
 
 int main(void)
 {
-	static const double factor[] = { 0.5, 1.5, 0.9, 1.1 };
-	static const int depth[] = { 5, 10, 50 };
-	weir_ctx *w = weir_open(NULL);
-	int wrong = 0;
+	bool good = tables();
 
-	printf("a linear net of L layers with c on the diagonal: what becomes of output and gradient\n\n");
-	printf("%4s %4s  %-14s %-14s %-14s\n", "c", "L", "output", "gradient", "c^L");
-	for (int i = 0; i < 4; i++) {
-		for (int k = 0; k < 3; k++) {
-			double out, gradient = through(w, factor[i], depth[k], &out), want = pow(factor[i], depth[k]);
-
-			printf("%4.1f %4d  %-14.6g %-14.6g %-14.6g\n", factor[i], depth[k], out, gradient, want);
-			if (!(fabs(out - want) <= 1e-6 * want && fabs(gradient - want) <= 1e-6 * want)) wrong = 1;
-		}
-	}
-
-	double sigmoid = deep(w, WEIR_ACT_SIGMOID, WEIR_INIT_GLOROT), relu = deep(w, WEIR_ACT_RELU, WEIR_INIT_HE);
-
-	printf("\n19 layers of 64 on handwritten digits: |gradient| at the first layer over that at the last\n\n");
-	printf("sigmoid, Glorot  %-10.3g %.3f per layer (sigmoid' is at most 0.25)\n", sigmoid, pow(sigmoid, 1.0 / 19));
-	printf("ReLU, He         %-10.3g %.3f per layer\n", relu, pow(relu, 1.0 / 19));
-	if (!(sigmoid < 1e-8 && relu > 0.02 && relu < 50)) wrong = 1;
-	return weir_close(w) || wrong;
+	printf("the gradient of 20 layers %s %12s\n", "per layer", "in all");
+	good = activation("sigmoid, Glorot", WEIR_ACT_SIGMOID, WEIR_INIT_GLOROT) && good;
+	good = activation("ReLU, Glorot", WEIR_ACT_RELU, WEIR_INIT_GLOROT) && good;
+	good = activation("ReLU, He", WEIR_ACT_RELU, WEIR_INIT_HE) && good;
+	return good ? 0 : 1;
 }

@@ -54,8 +54,11 @@ static void note(weir_flow *f, weir_flow_birth *b, int which, int64_t i, bool ba
 	weir_node_info info = weir_node(weir_tape_at(f->w, i));
 	weir_tensor *param = param_of(weir_tape_at(f->w, i));
 	birth_text *text = &f->text[which];
-	const char *name = param ? weir_name(param) : info.scope[0] ? info.scope : info.name;
 	int64_t l = f->rec[i].layer, deepest = 0;
+	const char *name = param           ? weir_name(param)
+			   : info.scope[0] ? info.scope
+			   : l >= 0        ? f->layers[l].public.name
+					   : info.name;
 
 	for (int64_t k = 0; k < f->count; k++) {
 		if (f->layers[k].public.depth > deepest) deepest = f->layers[k].public.depth;

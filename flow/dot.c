@@ -140,6 +140,8 @@ static void name_line(sink *s, const weir_tensor *t)
 	size_t n = strlen(path);
 
 	if (name[0] && n && !strncmp(name, path, n) && name[n] == '.') name += n + 1; /* mlp.3.linear.weight */
+	else if (p->length && !strncmp(name, p->path, p->length) && name[p->length] == '.')
+		name += p->length + 1; /* mlp.3.weight */
 	if (!name[0] && n > p->length && !memcmp(path, p->path, p->length)) name = path + p->length + (p->length > 0);
 	if (!name[0] || !strcmp(name, info.op)) return;
 	put(s, "\\n");

@@ -17,9 +17,16 @@ static bool same(const weir__dot_place *a, const weir__dot_place *b)
 	return a->length == b->length && !memcmp(a->path, b->path, a->length);
 }
 
-/* Runs of nodes of one module; those with a single operation move to the parent. */
+/* Is path p above path q? */
+static bool above(const weir__dot_place *p, const weir__dot_place *q)
+{
+	return p->length < q->length && !memcmp(p->path, q->path, p->length) && q->path[p->length] == '.';
+}
+
+/* Runs of nodes of one module; those with a single operation move to the parent, but beside the module's children. */
 static void by_module(const weir_ctx *w, weir__dot_place *at, int64_t n)
 {
+	weir__dot_place before = { .path = "" }, none = before;
 	int64_t begin = 0, ops = 0;
 
 	for (int64_t i = 0; i <= n; i++) {
@@ -29,8 +36,12 @@ static void by_module(const weir_ctx *w, weir__dot_place *at, int64_t n)
 		if (i < n) at[i] = (weir__dot_place){ .path = scope, .length = strlen(scope) };
 		if (i < n && !weir__dot_shown(t)) continue;
 		if (i == n || !same(&at[begin], &at[i])) {
-			for (int64_t k = begin; ops < 2 && k < i; k++)
+			weir__dot_place run = begin < n ? at[begin] : none;
+			bool moves = ops < 2 && !above(&run, &before) && !(i < n && above(&run, &at[i]));
+
+			for (int64_t k = begin; moves && k < i; k++)
 				at[k].length = parent_length(at[k].path, at[k].length);
+			before = run;
 			begin = i;
 			ops = 0;
 		}

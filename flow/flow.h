@@ -1,10 +1,12 @@
 /* flow.h: what the files of the instrument share.
  *
  *   flow.c     hooks note norm and counts of every value and gradient, by place on the tape
+ *   names.c    what a layer is called
  *   layers.c   which nodes make a layer, where a layer's input comes from
  *   measure.c  a layer's numbers
  *   births.c   who made the first inf, NaN, subnormal, zero
- *   verdict.c  slope, total, verdict, cause, by rules.def */
+ *   verdict.c  slope, total, verdict, cause, by rules.def
+ *   report.c report_json.c dot.c dot_place.c   the forms of a report */
 #ifndef WEIR_FLOW_FLOW_H
 #define WEIR_FLOW_FLOW_H
 
@@ -123,6 +125,10 @@ static inline const void *value_of(const weir_tensor *t)
 
 record *weir__flow_record(weir_flow *f, int64_t index);
 bool weir__flow_grow(weir_ctx *w, void **list, int64_t count, int64_t *capacity, size_t size);
+/* Length of the part of path that names the layer; depth as in weir_flow_options. */
+size_t weir__flow_name_length(const char *path, int depth);
+/* The lasting entry of a name, made where it is new; until the next call. NULL after reporting. */
+layer_name *weir__flow_intern(weir_flow *f, const char *text, size_t n);
 bool weir__flow_bends(const weir_tensor *t);        /* an operation that is an activation, or the heart of one */
 bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root into layers */
 void weir__flow_measure(weir_flow *f);              /* fills their numbers */

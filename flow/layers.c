@@ -3,82 +3,6 @@
 
 #include <string.h>
 
-/* ---- names ---- */
-
-/* Length of the part of path that names the layer. */
-static size_t name_length(const char *path, int depth)
-{
-	size_t two = 0;
-	int parts = 0;
-
-	for (size_t i = 0, begin = 0;; i++) {
-		bool number = i > begin;
-
-		if (path[i] && path[i] != '.') continue;
-		for (size_t j = begin; j < i; j++) number = number && path[j] >= '0' && path[j] <= '9';
-		if (++parts <= 2) two = i;
-		if (depth ? parts == depth || !path[i] : number) return i;
-		if (!path[i]) return two;
-		begin = i + 1;
-	}
-}
-
-static uint64_t hash(const char *s, size_t n)
-{
-	uint64_t h = UINT64_C(14695981039346656037);
-
-	for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * UINT64_C(1099511628211);
-	return h ^ h >> 32;
-}
-
-static int64_t *slot_of(const weir_flow *f, const char *text, size_t n)
-{
-	int64_t h = (int64_t)(hash(text, n) & (uint64_t)(f->slots - 1));
-
-	for (;; h = (h + 1) & (f->slots - 1)) {
-		const layer_name *name = f->slot[h] ? &f->names[f->slot[h] - 1] : NULL;
-
-		if (!name || (name->length == n && !memcmp(name->text, text, n))) return &f->slot[h];
-	}
-}
-
-static bool more_slots(weir_flow *f)
-{
-	int64_t slots = f->slots ? 2 * f->slots : 128, *old = f->slot;
-	size_t bytes = (size_t)slots * sizeof *f->slot, was = (size_t)f->slots * sizeof *f->slot;
-	int64_t *slot = weir__pool_take(f->w, &bytes);
-
-	if (!slot) return false;
-	memset(slot, 0, (size_t)slots * sizeof *slot);
-	f->slot = slot;
-	f->slots = slots;
-	for (int64_t i = 0; i < f->n_names; i++) *slot_of(f, f->names[i].text, f->names[i].length) = i + 1;
-	if (old) weir__pool_give(f->w, old, was);
-	return true;
-}
-
-/* The lasting entry of a name, made where it is new. */
-static layer_name *intern(weir_flow *f, const char *text, size_t n)
-{
-	char name[512];
-	void *list = f->names;
-	int64_t *slot;
-
-	if (n >= sizeof name) n = sizeof name - 1;
-	if (2 * (f->n_names + 1) > f->slots && !more_slots(f)) return NULL;
-	slot = slot_of(f, text, n);
-	if (*slot) return &f->names[*slot - 1];
-	if (!weir__flow_grow(f->w, &list, f->n_names, &f->names_capacity, sizeof *f->names)) return NULL;
-	f->names = list;
-	memcpy(name, text, n);
-	name[n] = 0;
-	f->names[f->n_names] =
-		(layer_name){ .text = weir__text_copy(f->w, name), .length = n, .layer = -1, .step = -1 };
-	if (!f->names[f->n_names].text) return NULL;
-	*slot = ++f->n_names;
-	return &f->names[f->n_names - 1];
-}
-
 /* ---- what belongs together ---- */
 
 static bool elementwise(const weir_tensor *t)
@@ -98,6 +22,14 @@ bool weir__flow_bends(const weir_tensor *t)
 		if (!strcmp(op, straight[i])) return false;
 	}
 	return elementwise(t) && is_float(t);
+}
+
+/* A number, maybe spread to a shape; or a mask, which is no operand of the derivative. */
+static bool is_constant(const weir_tensor *x)
+{
+	if (!is_float(x)) return true;
+	while (!is_leaf(x) && (weir_op_of(x)->flags & WEIR_OP_VIEW)) x = weir_input(x, 0);
+	return is_leaf(x) && weir_numel(x) == 1 && !param_of(x);
 }
 
 static int64_t depth_at(const weir_flow *f, int64_t node)
@@ -125,7 +57,7 @@ static const weir_tensor *matrix_read(const weir_tensor *t)
 		const weir_tensor *x = weir_input(t, i), *p = param_of(x);
 
 		if (p && weir_rank(p) >= 2) matrix = p;
-		else if (!p && (!is_leaf(x) || weir_numel(x) > 1)) other = true;
+		else if (!p && !(is_float(x) && is_constant(x))) other = true;
 	}
 	return other ? matrix : NULL;
 }
@@ -155,7 +87,7 @@ static int reads(const weir_flow *f, const weir_tensor *t, int64_t l, int64_t fr
 
 		if (param_of(x)) *param = true;
 		else if (at >= 0 && at == p->input && !strcmp(weir_node(t).op, "add")) *around = true;
-		else if (is_leaf(x) && (weir_numel(x) == 1 || !is_float(x))) continue;
+		else if (is_constant(x)) continue;
 		else if (!is_leaf(x) && (f->rec[at].layer == l || at >= from)) own++;
 		else return -1;
 	}
@@ -176,7 +108,7 @@ static int64_t tail(const weir_flow *f, int64_t l, int64_t i, int64_t root)
 		bool around, param, done;
 		int own;
 
-		if (!t || !info.inputs || !info.recorded || info.order) continue;
+		if (!t || !info.inputs || !info.recorded || info.order || (is_float(t) && is_constant(t))) continue;
 		if (!elementwise(t) || !above(info.scope, &f->layers[l]) || matrix_read(t)) break;
 		own = reads(f, t, l, i, &around, &param);
 		if (own < 0 || (param && f->layers[l].scope[0])) break; /* a bias belongs to a layer without a module */
@@ -195,7 +127,7 @@ static int64_t tail(const weir_flow *f, int64_t l, int64_t i, int64_t root)
 static int64_t activation_module(const weir_flow *f, int64_t l, int64_t i, int64_t root)
 {
 	weir_node_info first = weir_node(weir_tape_at(f->w, i));
-	size_t n = name_length(first.scope, 0);
+	size_t n = weir__flow_name_length(first.scope, 0);
 	int64_t end = -1;
 
 	for (int64_t j = i; j <= root; j++) {
@@ -203,7 +135,7 @@ static int64_t activation_module(const weir_flow *f, int64_t l, int64_t i, int64
 		weir_node_info info = weir_node(t);
 		bool around, param;
 
-		if (!t || !info.inputs || !info.recorded || info.order) continue;
+		if (!t || !info.inputs || !info.recorded || info.order || (is_float(t) && is_constant(t))) continue;
 		if (strncmp(info.scope, first.scope, n) || (info.scope[n] && info.scope[n] != '.')) break;
 		if (info.scope == first.scope && info.call != first.call) break;
 		if (!elementwise(t) && !(weir_op_of(t)->flags & WEIR_OP_VIEW)) return -1;
@@ -217,7 +149,7 @@ static int64_t activation_module(const weir_flow *f, int64_t l, int64_t i, int64
 
 static int64_t begin_layer(weir_flow *f, const char *text, size_t n, const weir_tensor *t)
 {
-	layer_name *name = intern(f, text, n);
+	layer_name *name = weir__flow_intern(f, text, n);
 	void *list = f->layers;
 	int64_t i = weir_node(t).index;
 
@@ -250,7 +182,7 @@ static void follow_activation(const weir_flow *f, layer *l, const weir_tensor *t
 		const weir_tensor *x = weir_input(t, k);
 		int64_t at = weir_node(x).index;
 
-		if (!is_float(x) || (is_leaf(x) && weir_numel(x) == 1)) continue; /* a mask or a constant */
+		if (is_constant(x)) continue;
 		if (param_of(x)) fits = false;
 		else if (l->chain_z >= 0 && (at == l->chain_z || (at > l->chain_z && at <= l->chain_a &&
 								  f->rec[at].layer == f->rec[i].layer)))
@@ -301,7 +233,7 @@ static void add_to_layer(weir_flow *f, int64_t number, const weir_tensor *t)
 static int64_t present_layer(weir_flow *f, const weir_tensor *t, int64_t latest)
 {
 	weir_node_info info = weir_node(t);
-	const layer_name *name = intern(f, info.scope, name_length(info.scope, f->options.depth));
+	const layer_name *name = weir__flow_intern(f, info.scope, weir__flow_name_length(info.scope, f->options.depth));
 	const layer *l = name && name->step == f->steps ? &f->layers[name->layer] : NULL;
 
 	if (!l || (info.scope == l->scope && info.call > l->call)) return -1;
@@ -367,7 +299,7 @@ static int64_t layer_for(weir_flow *f, int64_t i, int64_t root, int64_t latest, 
 		if (*until >= i) return before;
 	}
 	if (l >= 0) return l;
-	if (scope[0]) return begin_layer(f, scope, name_length(scope, f->options.depth), t);
+	if (scope[0]) return begin_layer(f, scope, weir__flow_name_length(scope, f->options.depth), t);
 	return matrix ? named_layer(f, t, matrix) : -1;
 }
 
@@ -383,7 +315,7 @@ bool weir__flow_layers(weir_flow *f, int64_t root)
 		int64_t l = -1;
 
 		if (!t) continue;
-		if (takes_part(t) && !param_of(t))
+		if (takes_part(t) && !param_of(t) && !is_constant(t))
 			l = i <= until ? latest
 			    : nodes    ? named_layer(f, t, NULL)
 				       : layer_for(f, i, root, latest, &until);

@@ -1,132 +1,199 @@
 #!/bin/sh
-# The command as a user calls it: verdicts, the depths at which numbers overflow and underflow, wrong calls, and what it leaves behind.
+# The command weir as a user meets it: gains of diagonal networks, the depths where numbers overflow and underflow, verdicts, training
+# and its signs, signals, and every kind of wrong call: one line, exit 2, nothing written.
 set -eu
-weir=${WEIR_BINARY_DIR:?}/weir
-[ -x "$weir" ] || { echo "the command is not built"; exit 77; }
-here=$(mktemp -d)
-trap 'rm -rf "$here"' EXIT
-cd "$here"
+weir=${WEIR_BINARY_DIR:-build/release}/weir
+[ -x "$weir" ] || { echo "there is no command at $weir"; exit 77; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+cd "$work"
 failed=0
 
-fail() {
-	echo "FAILED: $*" >&2
+wrong() {
+	echo "check_cli: $*" >&2
 	failed=1
 }
 
-# value FILE KEY: the first value of a key of pretty JSON
-value() {
-	sed -n "s/^ *\"$2\": \(.*[^,]\),*\$/\1/p" "$1" | head -n 1 | tr -d '"'
-}
-
-# near A B TOLERANCE
-near() {
-	awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN { d = a - b; if (d < 0) d = -d; exit !(d <= t * (b < 0 ? -b : b)) }'
-}
-
-# ---- gains of a linear net with c on the diagonal
-for dtype in f32 f64; do
-	for c in 0.5 1.5 0.9 1.1; do
-		"$weir" flow --model mlp:2-2x49-2 --act identity --init diag:$c --dtype $dtype --json >out.json
-		near "$(value out.json gain_per_layer)" $c 1e-6 || fail "$dtype diag:$c: gain per layer $(value out.json gain_per_layer)"
-		[ "$(value out.json cause)" = "initial weights" ] || fail "$dtype diag:$c: cause $(value out.json cause)"
-		[ "$(value out.json schema)" = weir.flow/1 ] || fail "schema"
-	done
-done
-
-# ---- depths: layers FACTOR DTYPE DEPTH PATTERN...: what the report must say of a net that deep
-layers() {
-	factor=$1 dtype=$2 depth=$3
-	shift 3
-	"$weir" flow --model mlp:2-2x$((depth - 1))-2 --act identity --init diag:$factor --dtype $dtype --data ones --loss sum \
-		--subnormals ieee >report
-	for pattern in "$@"; do
-		grep -q "$pattern" report || fail "diag:$factor $dtype, $depth layers: no \"$pattern\" in: $(grep -E '^(overflow|NaN|underflow|zero)' report)"
-	done
-}
-layers 1.5 f32 230 "first inf: mlp.218.*layer 219 from the input" "first NaN: mlp.219"
-layers 1.1 f32 940 "first inf: .*layer 931 from the input"
-layers 0.5 f32 160 "first subnormal: mlp.126.*layer 127 from the input" "zeros: mlp.149.*layer 150 from the input" \
-	"gradient of .*layer 127 from the output" "gradient of .*layer 150 from the output"
-layers 0.25 f32 80 "first subnormal: mlp.63.*layer 64 from the input" "zeros: mlp.74.*layer 75 from the input"
-layers 0.9 f32 900 "first subnormal: .*layer 829 from the input"
-if grep -q "nothing but zeros" report; then fail "0.9^900 is no zero in f32"; fi
-layers 1.5 f64 1760 "first inf: .*layer 1751 from the input"
-layers 1.1 f64 7460 "first inf: .*layer 7448 from the input"
-layers 0.5 f64 1080 "first subnormal: .*layer 1023 from the input" "zeros: .*layer 1075 from the input"
-layers 0.25 f64 540 "first subnormal: .*layer 512 from the input" "zeros: .*layer 538 from the input"
-layers 0.9 f64 6800 "first subnormal: .*layer 6724 from the input"
-
-# ---- verdicts of the 2 x 2
-verdict() { # verdict WANTED CAUSE OPTIONS...
-	want=$1 cause=$2
-	shift 2
-	"$weir" flow --json "$@" >out.json
-	[ "$(value out.json verdict)" = "$want" ] || fail "$*: $(value out.json verdict) instead of $want"
-	[ "$(value out.json cause)" = "$cause" ] || fail "$*: cause $(value out.json cause) instead of $cause"
-}
-verdict vanishing activation
-verdict vanishing activation --init he
-verdict vanishing "initial weights" --act relu
-verdict healthy null --act relu --init he
-verdict healthy null --act tanh --residual scaled
-verdict healthy null --act gelu --norm layer --residual plain
-
-# ---- training: one learns, one guesses
-"$weir" demo >demo.txt
-grep -q "ln 10 (guessing)" demo.txt || fail "the sigmoid network's loss says nothing"
-awk '/^ReLU, He +[0-9]+ /{ if ($NF > 95) ok = 1 } END { exit !ok }' demo.txt || fail "ReLU, He: $(grep '^ReLU, He ' demo.txt | tail -n 1)"
-awk '/^sigmoid, Glorot +[0-9]+ /{ if ($NF < 20) ok = 1 } END { exit !ok }' demo.txt || fail "sigmoid learned"
-for dot in sigmoid-glorot.dot relu-he.dot; do
-	grep -q "^digraph" $dot || fail "$dot"
-	if command -v dot >/dev/null 2>&1; then dot -Tsvg $dot -o /dev/null || fail "dot does not take $dot"; fi
-done
-"$weir" train --act relu --init he --lr 1e6 --steps 50 >train.txt && fail "a loss of NaN is no success"
-grep -q "loss NaN at step .*; first inf: mlp\..*(linear, tools/" train.txt || fail "NaN: $(tail -n 2 train.txt)"
-
-# ---- the report begins with the model
-"$weir" flow | head -n 1 | grep -q "^64 inputs, 20 hidden layers of 32, 10 outputs.*22,474 parameters" || fail "first line"
-"$weir" graph --model mlp:4-3-2 -o net.dot 2>talk.txt || fail "graph"
-grep -q cluster net.dot || fail "no clusters"
-"$weir" info | grep -q "kernels" || fail "info"
-
-# ---- wrong calls: one line, exit 2, nothing written
-mkdir empty
-cd empty
-wrong() { # wrong PATTERN OPTIONS...
-	pattern=$1
+# run STATUS ARGUMENTS...: the command's output in out, its talk in err.
+run() {
+	want=$1
 	shift
 	status=0
-	"$weir" "$@" >../out 2>../err || status=$?
-	[ $status = 2 ] || fail "$*: exit $status"
-	[ "$(wc -l <../err)" = 1 ] || fail "$*: $(cat ../err)"
-	[ ! -s ../out ] || fail "$*: wrote to standard output"
-	grep -q -e "$pattern" ../err || fail "$*: no \"$pattern\" in: $(cat ../err)"
-	[ -z "$(ls -A)" ] || fail "$*: left $(ls -A)"
+	"$weir" "$@" >out 2>err || status=$?
+	[ "$status" = "$want" ] || wrong "weir $*: exit $status, want $want: $(head -c 300 err)"
 }
-printf '1,2\n3\n' >../ragged.csv
-: >../nothing.csv
-wrong '"flow"' flwo
-wrong '"--model"' flow --modle mlp:2-2
-wrong '"relu"' flow --act rleu
-wrong '"he"' train --init hee
-wrong 'mlp:64-32x20-10' flow --model mlp:64-32y3-10
-wrong 'character' flow --model mlp:
-wrong 'width' flow --model mlp:0-3
-wrong 'whole number' flow --steps -3
-wrong 'number' train --lr abc
-wrong 'needs a value' flow --lr
-wrong 'nofile.csv' flow --data nofile.csv
-wrong 'digits' flow --data digit
-wrong 'nowhere' graph -o nowhere/net.dot
-wrong 'directory' graph -o ..
-wrong '64 features' flow --data digits --model mlp:32-10
-wrong 'ragged.csv' flow --data ../ragged.csv --model mlp:1-2
-wrong 'nothing.csv' flow --data ../nothing.csv --model mlp:1-2
-cd ..
-"$weir" flow --help >help.txt && grep -q -e --subnormals help.txt || fail "help"
-if [ -e /dev/full ]; then
+
+# says TEXT [FILE]: a fixed text stands in out.
+says() {
+	grep -qF -e "$1" "${2:-out}" || wrong "\"$1\" is not in: $(head -c 2000 "${2:-out}")"
+}
+
+# number KEY: the first number of that key in the JSON in out.
+number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),*\$/\1/p" out | head -n 1; }
+
+# near GOT WANT TOLERANCE
+near() { awk -v g="$1" -v w="$2" -v t="$3" 'BEGIN { d = g - w; exit !(g != "" && d <= t * w && -d <= t * w) }' || wrong "got $1, want $2"; }
+
+# ---- c^L: the gain is c, the cause the weights ----
+for dtype in f32 f64; do
+	for c in 0.5 1.5 0.9 1.1; do
+		run 0 flow --model mlp:2-2x49-2 --act identity --init diag:$c --dtype $dtype --json
+		near "$(number gain_per_layer)" $c 1e-6
+		[ "$(sed -n 's/^      "gain": \(.*\),$/\1/p' out | awk -v c=$c '$1 - c <= 1e-6 && c - $1 <= 1e-6' | wc -l)" = 50 ] ||
+			wrong "diag:$c, $dtype: not every layer has gain $c"
+		says '"cause": "initial weights"'
+		says '"model": "2 inputs, 49 hidden layers of 2, 2 outputs'
+		says '"parameters": 300'
+	done
+done
+
+# ---- where it leaves the range of its type: TYPE C LAYERS LINE... ----
+depth() {
+	dtype=$1 c=$2 layers=$3
+	shift 3
+	run 0 flow --model mlp:2-2x$layers-2 --act identity --init diag:$c --dtype $dtype --data ones --loss sum --subnormals ieee
+	grep -E '^(overflow|underflow|zero)' out | sed 's/ (.*),/,/; s/, step 0//' >found || true
+	printf '%s\n' "$@" | sed '/^$/d' >wanted
+	cmp -s found wanted || wrong "diag:$c, $dtype: $(cat found)"
+}
+depth f32 1.5 224 'overflow first inf: mlp.218.linear, layer 219 from the input'
+depth f32 1.1 939 'overflow first inf: mlp.930.linear, layer 931 from the input'
+depth f32 0.5 159 'underflow first subnormal: mlp.126.linear, layer 127 from the input' \
+	'zero     first nothing but zeros: mlp.149.linear, layer 150 from the input' \
+	'underflow first subnormal: gradient of mlp.33.linear, layer 127 from the output' \
+	'zero     first nothing but zeros: gradient of mlp.10.linear, layer 150 from the output'
+depth f32 0.9 999 'underflow first subnormal: mlp.828.linear, layer 829 from the input' \
+	'underflow first subnormal: gradient of mlp.171.linear, layer 829 from the output'
+depth f64 1.1 7459 'overflow first inf: mlp.7447.linear, layer 7448 from the input'
+depth f64 0.25 549 'underflow first subnormal: mlp.511.linear, layer 512 from the input' \
+	'zero     first nothing but zeros: mlp.537.linear, layer 538 from the input' \
+	'underflow first subnormal: gradient of mlp.38.linear, layer 512 from the output' \
+	'zero     first nothing but zeros: gradient of mlp.12.linear, layer 538 from the output'
+
+# ---- verdicts ----
+run 0 flow
+says '64 inputs, 20 hidden layers of 32, 10 outputs (sigmoid): 21 layers, 22,474 parameters; glorot; digits, batch 64; f32'
+says 'VERDICT  VANISHING, mlp.19 .. mlp.0'
+says 'cause    activation: '
+cp out plain
+run 0 flow --threads 3
+cmp -s plain out || wrong "three threads give another report"
+run 0 flow --act relu --init he
+says 'VERDICT  HEALTHY'
+for more in '--norm layer' '--residual plain' '--residual scaled' '--act gelu' '--act silu' '--loss sum' '--l2 0.1' '--dtype f64' '--data random' \
+	'--data ones' '--batch all' '--init orthogonal' '--opt adam --steps 2' '--opt adamw --steps 2 --clip 1' '--model mlp:3-1'; do
+	run 0 flow $more --json
+	says '"schema": "weir.flow/1"'
+	[ -s err ] && wrong "flow $more: $(cat err)"
+done
+
+# ---- graph ----
+run 0 graph --model mlp:4-3x2-2 -o net.dot
+says 'digraph weir {' net.dot
+says '2 hidden layers of 3' err
+run 0 graph --model mlp:4-3x2-2
+says 'digraph weir {'
+says '2 hidden layers of 3'
+if command -v dot >/dev/null; then dot -Tsvg out -o /dev/null || wrong 'dot does not accept the graph'; fi
+
+# ---- training and its signs ----
+run 0 train --model mlp:64-32x2-10 --act relu --init he --steps 400
+says '2 hidden layers of 32'
+says 'step    400  loss '
+awk '/^validation/ { ok = $(NF - 1) > 90 } END { exit !ok }' out || wrong "training does not learn: $(tail -n 1 out)"
+run 0 train --steps 300
+says '= ln 10 (guessing), unchanged for '
+says 'gradient    vanishing (activation)'
+run 1 train --act relu --init he --lr 1e6
+grep -qE '^loss (NaN|inf) at step [0-9]+; first inf: mlp\.[0-9]+\.linear \(linear, .*setup\.c:[0-9]+\)$' out || wrong "no word of the first inf: $(cat out)"
+[ -s err ] && wrong "train --lr 1e6: $(cat err)"
+run 1 train --lr 1e38
+run 1 train --lr 1e300 --model mlp:4-2
+[ -s err ] && wrong "train --lr 1e300: $(cat err)"
+run 0 train --act tanh --lr 100 --steps 100
+says 'loss unstable: a sign of exploding gradients'
+printf 'a,b,class\n1,2,0\n3,4,1\n5,6,1\n7,8,0\n9,1,0\n' >five.csv
+run 0 train --data five.csv --model mlp:2-3-2 --steps 5
+run 0 train --data five.csv --model mlp:2-3-1 --loss mse --steps 5
+run 0 info
+says 'kernels'
+
+# ---- wrong calls: exit 2, one line that names the word and the nearest right one, nothing on standard output, no file ----
+: >empty.csv
+printf '1,x,0\n2,3,1\n' >bad.csv
+mkdir folder folder.csv
+listing() { ls | grep -vxE 'before|after|out|err'; }
+listing >before
+refuse() {
+	part=$1
+	shift
+	run 2 "$@"
+	[ ! -s out ] || wrong "weir $*: wrote to standard output"
+	[ "$(wc -l <err)" = 1 ] || wrong "weir $*: $(wc -l <err) lines on standard error"
+	says "$part" err
+}
+refuse '"flwo"; did you mean "flow"?' flwo
+refuse '"--act"' --act relu
+refuse '"--atc"; did you mean "--act"?' flow --atc relu
+refuse '"rleu"; did you mean "relu"?' flow --act rleu
+refuse '"sigmiod"; did you mean "sigmoid"?' flow --act=sigmiod
+refuse '"gloroot"; did you mean "glorot"?' flow --init gloroot
+refuse 'the nearest is "f32"' flow --dtype f16
+refuse 'needs a value' flow --act
+refuse '"mpl:4-8-2"; did you mean "mlp:4-8-2"?' flow --model mpl:4-8-2
+refuse '"64-32-10"; did you mean "mlp:64-32-10"?' flow --model 64-32-10
+for model in mlp: mlp:64 mlp:64- mlp:64-0-10 mlp:64-32x-10 mlp:64-32x0-10 mlp:64-32y2-10 mlp:64--10 mlp:-64-10 mlp:99999999999999999999-2 \
+	mlp:2-2x20001-2 'mlp:64-10 ' mlp:6.5-2; do
+	refuse 'a model is written mlp:64-32x20-10' train --model "$model"
+done
+refuse '"fve.csv": No such file or directory; did you mean "five.csv"?' flow --data fve.csv
+refuse '"folder.csv": Is a directory' flow --data folder.csv
+refuse '"digts"; did you mean "digits"?' flow --data digts
+refuse 'empty.csv' flow --data empty.csv --model mlp:2-2
+refuse 'bad.csv' flow --data bad.csv --model mlp:2-2
+refuse 'has 3 inputs, but the data has 2 features' flow --data five.csv --model mlp:3-2
+refuse 'has 1 output, but the data has 2 classes' flow --data five.csv --model mlp:2-1
+refuse 'has 5 inputs, but the data has 64 features' train --data digits --model mlp:5-10
+refuse 'mse needs targets' flow --loss mse
+refuse '"folder": Is a directory' graph -o folder
+refuse '"none/x.dot": No such file or directory' graph -o none/x.dot
+refuse '"abc"' flow --lr abc
+refuse '"-1"' flow --lr -1
+refuse '"nan"' flow --l2 nan
+refuse '"1e999"' flow --lr 1e999
+refuse '"0"' flow --batch 0
+refuse '"1.5"' flow --steps 1.5
+refuse '"0"' flow --threads 0
+refuse '"0"' flow --clip 0
+refuse '"2"' flow --momentum 2
+refuse '"x"' flow --init diag:x
+refuse '--json is an option of flow only' train --json
+refuse '-o is an option of graph only' flow -o x.dot
+refuse '"extra"' flow extra
+listing >after
+cmp -s before after || wrong "a wrong call left a file: $(diff before after)"
+
+# ---- help, and standard output that takes nothing ----
+for call in --help -h help 'flow --help' 'train --steps 3 -h' --version; do
+	run 0 $call
+	[ -s out ] && [ ! -s err ] || wrong "weir $call: not on standard output"
+done
+for call in flow 'flow --json' graph info --help --version 'train --steps 3'; do
+	for to in full closed; do
+		status=0
+		if [ $to = closed ]; then "$weir" $call >&- 2>err || status=$?
+		elif [ -e /dev/full ]; then "$weir" $call >/dev/full 2>err || status=$?
+		else continue
+		fi
+		[ $status = 1 ] && [ "$(wc -l <err)" = 1 ] || wrong "weir $call, standard output $to: exit $status: $(cat err)"
+	done
+done
+
+# ---- an interrupt ends the step, not the report ----
+for signal in INT:130 TERM:143; do
 	status=0
-	"$weir" flow >/dev/full 2>err || status=$?
-	[ $status = 1 ] && [ -s err ] || fail "a full disk: exit $status"
-fi
+	timeout --foreground --preserve-status -s ${signal%:*} 1 "$weir" train --steps 100000000 >out 2>err || status=$?
+	[ $status = ${signal#*:} ] || wrong "SIG${signal%:*}: exit $status, want ${signal#*:}: $(cat err)"
+	says 'validation  loss '
+done
 exit $failed

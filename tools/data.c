@@ -64,20 +64,25 @@ static weir_dataset *file_data(const setup *s)
 	return weir_dataset_csv(s->w, o->file, &csv);
 }
 
+static const char *plural(long long n)
+{
+	return n == 1 ? "" : "s";
+}
+
 static void check(const setup *s)
 {
 	const options *o = s->o;
-	long long in = o->width[0], out = o->width[o->layers], features = weir_dataset_features(s->all),
-		  classes = weir_dataset_classes(s->all);
+	long long in = o->width[0], out = o->width[o->layers];
+	long long features = weir_dataset_features(s->all), classes = weir_dataset_classes(s->all);
 
 	if (features != in)
 		weir_fail(s->w, WEIR_ERR_SHAPE,
-			  "weir: model \"%s\" has %lld inputs, but the data has %lld features; write mlp:%lld-...",
-			  o->model, in, features, features);
+			  "weir: model \"%s\" has %lld input%s, but the data has %lld feature%s; write mlp:%lld-...",
+			  o->model, in, plural(in), features, plural(features), features);
 	else if (classes > out)
 		weir_fail(s->w, WEIR_ERR_SHAPE,
-			  "weir: model \"%s\" has %lld outputs, but the data has %lld classes; write mlp:...-%lld",
-			  o->model, out, classes, classes);
+			  "weir: model \"%s\" has %lld output%s, but the data has %lld classes; write mlp:...-%lld",
+			  o->model, out, plural(out), classes, classes);
 	else if (o->loss == LOSS_MSE && classes)
 		weir_fail(s->w, WEIR_ERR_ARGUMENT,
 			  "weir: --loss mse needs targets, but the data has class labels; write --loss ce");

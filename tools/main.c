@@ -17,11 +17,12 @@ static void on_signal(int number)
 
 static void catch_signals(void)
 {
-	struct sigaction a;
+	struct sigaction a, now;
 
 	memset(&a, 0, sizeof a);
 	a.sa_handler = on_signal;
-	sigaction(SIGINT, &a, NULL);
+	if (!sigaction(SIGINT, NULL, &now) && now.sa_handler != SIG_IGN)
+		sigaction(SIGINT, &a, NULL); /* not in the background */
 	sigaction(SIGTERM, &a, NULL);
 	signal(SIGPIPE, SIG_IGN);
 }

@@ -238,7 +238,7 @@ static const struct {
 	  "digits random ones FILE.csv (last columns: label or targets); default digits for mlp:64-...-10, else random" },
 	{ "--batch", "N", NETWORK, set_batch, "examples per step, or all; default 64" },
 	{ "--steps", "N", NETWORK | COMMAND_DEMO, set_steps,
-	  "training steps; default 0 for flow and graph (measured as initialised), 2000 for train and demo" },
+	  "training steps; default 0 for flow and graph (measured as initialised), 3000 for train and demo" },
 	{ "--opt", "O", NETWORK, set_opt, "sgd (with momentum) adam adamw; default sgd" },
 	{ "--lr", "X", NETWORK, set_lr,
 	  "learning rate, which falls to 0 over the steps; default 0.01 for sgd, 0.001 for adam and adamw" },
@@ -334,7 +334,7 @@ bool options_parse(options *o, tool_command command, int argc, char **argv)
 			.act = WEIR_ACT_SIGMOID,
 			.momentum = 0.9,
 			.batch = 64,
-			.steps = training ? 2000 : 0,
+			.steps = training ? 3000 : 0,
 			.lr = -1,
 			.weight_decay = -1,
 			.ieee = !training };

@@ -167,6 +167,7 @@ static int threads_for(const options *o)
 bool setup_make(setup *s, const options *o)
 {
 	weir_options w;
+	bool made = o->data != DATA_FILE && !data_is_digits(o), ok;
 
 	*s = (setup){ .o = o };
 	weir_options_init(&w);
@@ -177,11 +178,13 @@ bool setup_make(setup *s, const options *o)
 	w.handler_user = s;
 	s->w = weir_open(&w);
 	if (!weir_ok(s->w)) fputs("weir: out of memory\n", stderr);
+	ok = made || data_load(s);
 	weir_module_dtype(s->w, o->dtype);
 	s->net = weir_list_new(s->w, "mlp");
 	for (int64_t i = 0; i < o->layers && weir_ok(s->w); i++) weir_list_add(s->net, block(s, i));
 	optimiser(s);
-	if (!data_load(s)) return false;
+	if (!ok || (made && !data_load(s)))
+		return false; /* a network that does not fit in memory fails before its data is made */
 	s->batch = o->batch && o->batch < weir_dataset_size(s->train) ? o->batch : weir_dataset_size(s->train);
 	describe(s);
 	return weir_ok(s->w);

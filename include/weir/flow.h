@@ -69,7 +69,7 @@ typedef struct weir_flow_layer {
 typedef struct weir_flow_birth {
 	bool found;
 	bool backward;     /* made by the operation's gradient rule instead of its result */
-	const char *layer; /* module path of the operation, else its name */
+	const char *layer; /* module path of the operation, else its layer's, else its name */
 	const char *op;
 	const char *here; /* source line, or "" */
 	int64_t index;    /* on the tape */
