@@ -371,12 +371,13 @@ static void count_parts(void *arg, int64_t begin, int64_t end)
 void weir__stats(weir_dtype t, const void *x, int64_t n, weir_stats *out, int threads)
 {
 	weir_red_job j = flat_job(WEIR_RED_amax, t, x, n);
-	counting c = { .j = &j, .size = (n + 63) / 64 };
+	counting c = { .j = &j, .size = n > 64 * WEIR_CHUNK ? (n + 63) / 64 : WEIR_CHUNK };
+	int64_t parts = (n + c.size - 1) / c.size; /* at most 64; a short one would cost more than it counts */
 	int64_t most = 0;
 
 	*out = (weir_stats){ 0 };
-	weir__parallel(weir__threads_for(threads, (double)n), 64, 1, count_parts, &c);
-	for (int i = 0; i < 64; i++) {
+	weir__parallel(weir__threads_for(threads, (double)n), parts, 1, count_parts, &c);
+	for (int64_t i = 0; i < parts; i++) {
 		if (c.count[i][0] > most) most = c.count[i][0];
 		out->zeros += c.count[i][1];
 		out->subnormals += c.count[i][2];

@@ -137,6 +137,10 @@ static bool set_data(options *o, const char *v)
 		o->file = v;
 		return readable("--data", v);
 	}
+	if (strpbrk(v, "./") && strcmp(v, names[3])) { /* a file, but of which kind? */
+		fprintf(stderr, "weir: --data: \"%s\": a data file is a table of numbers whose name ends in .csv\n", v);
+		return false;
+	}
 	i = strcmp(v, names[3]) ? choose("--data", v, names, COUNT_OF(names)) : -1;
 	o->data = (tool_data)(i + DATA_DIGITS);
 	return i >= 0;
