@@ -43,6 +43,8 @@ struct weir_ctx {
 	double *grad_norm;       /* by tape index, NaN where not measured; see weir_grad_norm */
 	int64_t grad_norms, grad_norm_capacity;
 	int forward_hooks, backward_hooks; /* how many are set on the context */
+	bool hook_clock;
+	double hook_seconds; /* spent in hooks while the clock was on */
 
 	weir_scopes scopes;
 	const char *here; /* source line of the outermost call, or NULL */

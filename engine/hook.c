@@ -2,6 +2,7 @@
 #include "engine/hook.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "engine/op.h"
 #include "engine/tape.h"
@@ -94,9 +95,9 @@ static void purge(weir_ctx *w)
 static void mark_removed(weir_hook *h)
 {
 	if (h->removed) return;
+	if (!h->paused) count(h->ctx, h, -1);
 	h->removed = true;
 	h->ctx->hooks_removed = true;
-	count(h->ctx, h, -1);
 }
 
 void weir_hook_remove(weir_hook *hook)
@@ -104,6 +105,36 @@ void weir_hook_remove(weir_hook *hook)
 	if (!hook) return;
 	mark_removed(hook);
 	purge(hook->ctx);
+}
+
+void weir_hook_set_wants(weir_hook *hook, unsigned wants)
+{
+	if (hook && hook->options.observe) hook->options.wants = wants;
+}
+
+void weir_hook_pause(weir_hook *hook, bool paused)
+{
+	if (!hook || hook->removed || hook->paused == paused) return;
+	hook->paused = paused;
+	count(hook->ctx, hook, paused ? -1 : 1);
+}
+
+void weir_hook_clock(weir_ctx *w, bool on)
+{
+	w->hook_clock = on;
+}
+
+double weir_hook_seconds(const weir_ctx *w)
+{
+	return w->hook_seconds;
+}
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 void weir__hooks_rewind(weir_ctx *w, int64_t index)
@@ -133,7 +164,7 @@ void weir__hooks_free(weir_ctx *w)
 
 static bool applies(const weir_hook *h, const weir_tensor *node, bool forward, bool of_tensor, int order)
 {
-	if (h->removed || h->options.forward != forward || (h->t != NULL) != of_tensor) return false;
+	if (h->removed || h->paused || h->options.forward != forward || (h->t != NULL) != of_tensor) return false;
 	if (of_tensor && h->t != node && !(node->kept && h->t == node->kept->t)) return false;
 	return h->options.all_orders || order <= (forward ? 0 : 1);
 }
@@ -266,6 +297,7 @@ static weir_tensor *run(weir_event *e, bool record)
 	weir_ctx *w = e->ctx;
 	const char *outer = w->outer;
 	unsigned have = 0;
+	double begin = w->hook_clock ? seconds() : 0;
 
 	w->in_hook++;
 	w->outer = NULL;
@@ -279,6 +311,7 @@ static weir_tensor *run(weir_event *e, bool record)
 	w->outer = outer;
 	w->in_hook--;
 	purge(w);
+	if (w->hook_clock) w->hook_seconds += seconds() - begin;
 	return weir_ok(w) ? e->value : w->bad;
 }
 
@@ -297,7 +330,8 @@ weir_tensor *weir__hooks_backward(weir_tensor *node, weir_tensor *grad, int orde
 bool weir__may_fuse(const weir_ctx *w)
 {
 	for (const weir_hook *h = w->hooks; h; h = h->next) {
-		if (h->options.forward && !h->removed && (h->options.replace || (h->options.wants & WEIR_WANT_FLAGS)))
+		if (h->options.forward && !h->removed && !h->paused &&
+		    (h->options.replace || (h->options.wants & WEIR_WANT_FLAGS)))
 			return false;
 	}
 	return true;
@@ -306,7 +340,8 @@ bool weir__may_fuse(const weir_ctx *w)
 bool weir__hooks_want_flags(const weir_ctx *w)
 {
 	for (const weir_hook *h = w->hooks; h; h = h->next) {
-		if (h->options.forward && !h->removed && (h->options.wants & WEIR_WANT_FLAGS)) return true;
+		if (h->options.forward && !h->removed && !h->paused && (h->options.wants & WEIR_WANT_FLAGS))
+			return true;
 	}
 	return false;
 }

@@ -8,7 +8,7 @@ struct weir_hook {
 	weir_ctx *ctx;
 	weir_tensor *t; /* NULL: of the context */
 	weir_hook_options options;
-	bool removed;
+	bool removed, paused;
 	weir_hook *next;
 };
 

@@ -269,3 +269,8 @@ void weir__flow_births(weir_flow *f, int64_t root)
 	underflow(f, root, SUBNORMAL, BIRTH_SUBNORMAL, f->sum.first_subnormal);
 	underflow(f, root, ZERO, BIRTH_ZERO, f->sum.first_zero);
 }
+
+void weir__flow_births_free(weir_flow *f)
+{
+	(void)f;
+}

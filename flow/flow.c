@@ -3,9 +3,24 @@
 #include "flow/flow.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "kernels/cpu.h"
 #include "kernels/fpenv.h"
+#include "kernels/reduce.h"
+
+enum { LONGEST = 4096 }; /* steps between two whole measurements */
+
+static void begin_step(weir_flow *f);
+
+/* Nanoseconds: whole numbers, which touch no floating-point flag of the caller's. */
+static int64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
 
 double weir__flow_log2(double x)
 {
@@ -62,8 +77,10 @@ static void forget_old(weir_flow *f, int64_t index)
 
 	if (life != f->life) {
 		f->life = life;
-		f->records = 0;
+		f->records = f->norms = 0;
 		f->input_asked = false;
+		f->when.alarm = 0;
+		f->when.shape = 0;
 	} else if (index < f->records) {
 		f->records = index;
 		while (index-- > 0 && is_leaf(weir_tape_at(f->w, index))) f->rec[index] = nothing;
@@ -98,8 +115,41 @@ static void on_forward(const weir_event *e, void *user)
 	if (!(r = weir__flow_record(f, e->index))) return;
 	r->out_norm = e->norm;
 	r->out = e->stats;
+	r->flags = e->fp_flags;
 	r->has_out = is_float(e->node);
 	ask_input(f, e);
+}
+
+/* The norms where a number of the type would be near its end. */
+static bool tiny(const weir_event *e)
+{
+	return e->norm < (weir_dtype_of(e->value) == WEIR_F32 ? 0x1p-116 : 0x1p-1002);
+}
+
+static bool note_norm(weir_flow *f, int64_t index, double norm)
+{
+	void *list = f->norm;
+
+	while (f->norms <= index) {
+		if (!weir__flow_grow(f->w, &list, f->norms, &f->norm_capacity, sizeof *f->norm)) return false;
+		f->norm = list;
+		f->norm[f->norms++] = UNKNOWN;
+	}
+	f->norm[index] = norm;
+	return true;
+}
+
+/* A norm that is not finite, zero or tiny: then the counts are taken although the step is thin. */
+static void raise_alarm(weir_flow *f, const weir_event *e)
+{
+	unsigned kind = !is_finite(e->norm) ? ALARM_NONFINITE : e->norm == 0 ? ALARM_ZERO : ALARM_TINY;
+	record *r;
+
+	if (f->when.known & kind) return;
+	f->when.alarm |= kind;
+	if (!(r = weir__flow_record(f, e->index))) return;
+	if (weir_is_contiguous(e->value) && weir_numel(e->value))
+		weir__stats(weir_dtype_of(e->value), weir_data(e->value), weir_numel(e->value), &r->delta, 1);
 }
 
 /* Of every pass, so that a loss made of gradients is seen, too; but only nodes of the forward pass. The last pass counts. */
@@ -108,8 +158,14 @@ static void on_backward(const weir_event *e, void *user)
 	weir_flow *f = user;
 	record *r;
 
-	if (weir_node(e->node).order) return;
+	if (e->order > 1 && weir_node(e->node).order) return;
 	forget_old(f, INT64_MAX);
+	f->when.shape = f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
+	if (!note_norm(f, e->index, e->norm)) return;
+	if (!f->when.whole) {
+		if (!is_finite(e->norm) || tiny(e)) raise_alarm(f, e);
+		return;
+	}
 	if (!(r = weir__flow_record(f, e->index))) return;
 	r->delta_norm = e->norm;
 	r->delta = e->stats;
@@ -120,11 +176,17 @@ void weir_flow_options_init(weir_flow_options *o)
 {
 	*o = (weir_flow_options){
 		.input_gradient = true,
+		.every = 16,
+		.budget = 0.01,
+		.window = 64,
 #define WEIR_RULE(name, value, reason) RULE_##name(value)
 #define RULE_vanishing(value) .vanishing = value,
 #define RULE_exploding(value) .exploding = value,
 #define RULE_dead_share(value) .dead_share = value,
 #define RULE_saturated_slope(value) .saturated_slope = value,
+#define RULE_dead_units(value) .dead_units = value,
+#define RULE_saturated_share(value) .saturated_share = value,
+#define RULE_spike(value) .spike = value,
 #define RULE_flat_slope(value)
 #define RULE_fair_gain(value)
 #define RULE_large_input(value)
@@ -137,6 +199,15 @@ static void destroy(void *object)
 	weir_flow *f = object;
 	weir_ctx *w = f->w;
 
+	weir__flow_stretch_free(f);
+	weir__flow_units_free(f);
+	weir__flow_spikes_free(f);
+	weir__flow_loss_free(f);
+	weir__flow_births_free(f);
+	weir__flow_record_free(f);
+	weir__flow_whatif_free(f);
+	if (f->wholes) weir__pool_give(w, f->wholes, (size_t)f->wholes_capacity * sizeof *f->wholes);
+	if (f->norm) weir__pool_give(w, f->norm, (size_t)f->norm_capacity * sizeof *f->norm);
 	for (int64_t i = 0; i < f->n_names; i++) weir__text_free(w, f->names[i].text);
 	if (f->names) weir__pool_give(w, f->names, (size_t)f->names_capacity * sizeof *f->names);
 	if (f->slot) weir__pool_give(w, f->slot, (size_t)f->slots * sizeof *f->slot);
@@ -159,9 +230,14 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	f->sum.step = f->options.first_step;
 	f->sum.loss = f->sum.gain_per_layer = f->sum.bits_per_layer = f->sum.r2 = UNKNOWN;
 	f->sum.total_gain = f->sum.input_delta_norm = UNKNOWN;
+	f->sum.q_star = f->sum.chi1 = f->sum.xi = f->sum.actual_bits = f->sum.bound_bits = f->sum.slack_bits = UNKNOWN;
+	f->sum.f32 = f->sum.bf16 = f->sum.f16 = (weir_flow_budget){ UNKNOWN, UNKNOWN, UNKNOWN };
+	f->sum.param_norm = f->sum.param_grad_norm = f->sum.update_norm = f->sum.own_share = UNKNOWN;
+	f->sum.train_loss = f->sum.validation_loss = f->sum.penalty = UNKNOWN;
+	f->sum.measured = f->sum.step - 1;
 	f->life = weir_mark(w).life;
 	weir_hook_options_init(&h);
-	h.wants = WEIR_WANT_NORM | WEIR_WANT_STATS;
+	h.wants = WEIR_WANT_NORM | WEIR_WANT_STATS | WEIR_WANT_FLAGS;
 	h.user = f;
 	h.forward = true;
 	h.observe = on_forward;
@@ -171,6 +247,8 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	h.observe = on_backward;
 	f->backward = weir_hook_add(w, NULL, &h);
 	f->owned = weir__own(w, f, destroy);
+	f->when.begin = now();
+	begin_step(f);
 	if (!weir_ok(w)) {
 		weir_hook_remove(f->forward);
 		weir_hook_remove(f->backward);
@@ -195,13 +273,125 @@ void weir_flow_stop(weir_flow *f)
 	weir__pool_give(w, owned, sizeof *owned);
 }
 
+/* ---- one step ---- */
+
+/* Values that no hook saw, because the step was to be thin. */
+static void look_back(weir_flow *f, int64_t root)
+{
+	for (int64_t i = 0; i <= root; i++) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+		const void *data = takes_part(t) ? value_of(t) : NULL;
+		record *r = weir__flow_record(f, i);
+
+		if (!r) return;
+		if (data) {
+			r->out_norm = weir__norm2(weir_dtype_of(t), data, weir_numel(t), 1);
+			weir__stats(weir_dtype_of(t), data, weir_numel(t), &r->out, 1);
+			r->has_out = true;
+		}
+		if (i >= f->norms || !(f->norm[i] == f->norm[i] || weir__flow_nonfinite(&r->delta))) continue;
+		r->delta_norm = f->norm[i];
+		r->has_delta = true;
+	}
+}
+
+static unsigned seen(const weir_flow *f)
+{
+	unsigned kinds = f->loss_bad ? ALARM_NONFINITE : 0;
+
+	for (int64_t i = 0; i < f->norms; i++) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+
+		if (!t || (i < f->records ? !f->rec[i].has_delta : f->norm[i] != f->norm[i])) continue;
+		if (!is_finite(f->norm[i])) kinds |= ALARM_NONFINITE;
+		else if (f->norm[i] == 0) kinds |= ALARM_ZERO;
+		else if (f->norm[i] < (weir_dtype_of(t) == WEIR_F32 ? 0x1p-116 : 0x1p-1002)) kinds |= ALARM_TINY;
+	}
+	return kinds;
+}
+
+static void measure_whole(weir_flow *f, int64_t root)
+{
+	if (!weir__flow_record(f, root) || !weir__flow_layers(f, root)) return;
+	f->sum.measured = f->sum.step;
+	f->loss_bad = weir__flow_nonfinite(&f->rec[root].out);
+	weir__flow_measure(f);
+	weir__flow_theory(f);
+	weir__flow_stretch(f);
+	weir__flow_births(f, root);
+	f->when.known = seen(f);
+	f->when.measured_shape = f->when.shape;
+}
+
+/* The present norms into the layers of the measured step. */
+static void measure_thin(weir_flow *f)
+{
+	if (!weir__flow_same_layers(f)) return;
+	for (int64_t i = 0; i < f->count; i++) {
+		layer *l = &f->layers[i];
+
+		l->public.delta_norm = l->last < f->norms ? f->norm[l->last] : UNKNOWN;
+	}
+}
+
+bool weir__flow_same_layers(const weir_flow *f)
+{
+	return f->count && f->when.shape == f->when.measured_shape;
+}
+
+/* What this step cost, and when the next whole measurement is due: so far away that all of it stays within the budget. */
+static void settle(weir_flow *f, bool whole, int64_t began)
+{
+	schedule *s = &f->when;
+	const weir_flow_options *o = &f->options;
+	int64_t end = now();
+	double own = 1e-9 * (double)(end - began), wall = 1e-9 * (double)(end - s->begin),
+	       hooks = weir_hook_seconds(f->w) - s->hooks, cost = own + hooks, share;
+
+	if (!whole && !s->timed && s->cost_thin > own) cost = s->cost_thin;
+	if (whole) s->cost_whole = cost;
+	else if (s->timed) s->cost_thin = cost;
+	if (!whole) s->thin = wall - cost > 0 ? wall - cost : 0;
+	if (f->steps) { /* before it there is no end of a step to count from */
+		s->wall += wall;
+		s->cost += cost;
+	}
+	if (f->steps >= 2 && s->wall > 0) f->sum.own_share = s->cost / s->wall;
+	s->begin = end;
+	s->cycle = whole ? 0 : s->cycle + 1;
+	if (!whole && f->steps + 1 < s->next) return;
+	if (o->budget <= 0 || o->every <= 1 || !(s->thin > 0)) {
+		s->next = f->steps + (o->every > 1 ? o->every : 1);
+	} else if (whole) {
+		share = o->budget - s->cost_thin / s->thin; /* what thin steps leave of the budget */
+		share = share > 0.1 * o->budget ? s->cost_whole / (share * s->thin) : LONGEST;
+		s->next = f->steps + (share < (double)o->every ? o->every : share < LONGEST ? (int64_t)share : LONGEST);
+	}
+}
+
+/* What the hooks are to do in the step that begins now. */
+static void begin_step(weir_flow *f)
+{
+	schedule *s = &f->when;
+
+	s->whole = !f->steps || s->requested || f->steps >= s->next;
+	s->requested = false;
+	s->timed = !s->whole && (s->cycle == 1 || f->steps + 1 == s->next);
+	weir_hook_pause(f->forward, !s->whole);
+	weir_hook_set_wants(f->backward, s->whole ? WEIR_WANT_NORM | WEIR_WANT_STATS : WEIR_WANT_NORM);
+	weir_hook_clock(f->w, s->whole || s->timed);
+	s->hooks = weir_hook_seconds(f->w);
+}
+
 bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 {
 	weir_ctx *w;
 	int64_t root;
 	weir_fp_state saved;
+	int64_t began = now();
+	bool whole;
 
-	if (!f || !weir_ok(f->w)) return false;
+	if (!f || !weir_ok(f->w) || f->stopped) return false;
 	w = f->w;
 	root = weir_node(loss).index;
 	if (root < 0 || weir_tape_at(w, root) != loss) {
@@ -216,15 +406,46 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	f->sum.step = f->options.first_step + f->steps;
 	f->sum.loss = weir_numel(loss) == 1 && !weir_node(loss).released ? weir_item(loss) : UNKNOWN;
 	f->sum.subnormals_ieee = weir_ieee_subnormals(w);
-	if (weir__flow_record(f, root) && weir__flow_layers(f, root)) {
-		f->loss_bad = weir__flow_nonfinite(&f->rec[root].out);
-		weir__flow_measure(f);
-		weir__flow_births(f, root);
-		weir__flow_judge(f);
-	}
+	if (!is_finite(f->sum.loss) && !(f->when.known & ALARM_NONFINITE)) f->when.alarm |= ALARM_NONFINITE;
+	whole = f->when.whole || f->when.alarm || f->when.requested;
+	if (whole && !f->when.whole) look_back(f, root);
+	weir__flow_loss(f);
+	if (whole) measure_whole(f, root);
+	else measure_thin(f);
+	weir__flow_units(f, whole);
+	weir__flow_spikes(f);
+	if (whole) weir__flow_judge(f);
+	if (!f->steps) f->verdict_first = f->sum.verdict;
+	weir__flow_record_step(f, whole);
+	settle(f, whole, began);
+	f->steps++;
+	begin_step(f);
 	weir__fp_leave(saved);
-	if (!f->steps++) f->verdict_first = f->sum.verdict;
-	return weir_ok(w);
+	if (f->options.stop && f->sum.verdict > WEIR_FLOW_HEALTHY && weir_ok(w))
+		f->stopped = f->options.stop(f, f->options.user);
+	return weir_ok(w) && !f->stopped;
+}
+
+bool weir_flow_stopped(const weir_flow *f)
+{
+	return f && f->stopped;
+}
+
+void weir_flow_request(weir_flow *f)
+{
+	if (!f) return;
+	f->when.requested = true;
+	if (weir_tape_length(f->w) == 0 || weir_mark(f->w).life != f->life) begin_step(f);
+}
+
+int64_t weir_flow_whole_count(const weir_flow *f)
+{
+	return f ? f->n_wholes : 0;
+}
+
+const weir_flow_whole *weir_flow_whole_at(const weir_flow *f, int64_t i)
+{
+	return f && i >= 0 && i < f->n_wholes ? &f->wholes[i] : NULL;
 }
 
 int64_t weir_flow_layer_count(const weir_flow *f)

@@ -1,12 +1,17 @@
 /* flow.h: what the files of the instrument share.
  *
- *   flow.c     hooks note norm and counts of every value and gradient, by place on the tape
+ *   flow.c     hooks note norms and counts by place on the tape; what is measured when, and what that costs
  *   names.c    what a layer is called
  *   layers.c   which nodes make a layer, where a layer's input comes from
- *   measure.c  a layer's numbers
+ *   measure.c  a layer's numbers; modules called many times
+ *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
+ *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
+ *   loss.c     what the loss itself tells, validation
  *   births.c   who made the first inf, NaN, subnormal, zero
- *   verdict.c  slope, total, verdict, cause, by rules.def
- *   report.c report_json.c dot.c dot_place.c   the forms of a report */
+ *   verdict.c  slope, total, depth budget, verdict, cause, by rules.def
+ *   noise.c curvature.c whatif.c            on request
+ *   report.c report_json.c report_html.c dot.c dot_place.c   the forms of a report
+ *   record.c record_jsonl.c record_tensorboard.c record_ring.c   what is written at every step */
 #ifndef WEIR_FLOW_FLOW_H
 #define WEIR_FLOW_FLOW_H
 
@@ -19,6 +24,7 @@
 typedef struct record {
 	double out_norm, delta_norm;
 	weir_stats out, delta;
+	unsigned flags; /* of the floating-point unit that the operation raised */
 	bool has_out, has_delta;
 	uint8_t bad;     /* births.c: which of its value and gradient reach the loss or a parameter */
 	int64_t layer;   /* it is part of, or -1 */
@@ -55,16 +61,39 @@ typedef struct birth_text {
 
 enum { BIRTH_INF, BIRTH_NAN, BIRTH_SUBNORMAL, BIRTH_ZERO = BIRTH_SUBNORMAL + 2, BIRTHS = BIRTH_ZERO + 2 };
 
+/* When what is measured. A thin step takes the norms of gradients only, into norm[]; a whole one all else, into rec[]. */
+typedef struct schedule {
+	bool whole;                     /* this step's, decided before it began */
+	bool requested;                 /* weir_flow_request */
+	bool timed;                     /* this thin step's hooks run under the clock */
+	unsigned alarm;                 /* what this thin step's norms made necessary: bits of enum alarm */
+	unsigned known;                 /* what the last whole measurement saw already */
+	int64_t next;                   /* step of the next whole measurement */
+	int64_t cycle;                  /* steps since the last one */
+	uint64_t shape, measured_shape; /* of the nodes that got a gradient: in this step, in the measured one */
+	int64_t begin;                  /* end of the last step, nanoseconds */
+	double hooks;                   /* hook seconds by then */
+	double cost_whole, cost_thin;   /* seconds per such step, measured */
+	double thin;                    /* seconds of a thin step without measuring */
+	double wall, cost;              /* over all steps */
+} schedule;
+
+enum alarm { ALARM_NONFINITE = 1, ALARM_ZERO = 2, ALARM_TINY = 4 };
+
 struct weir_flow {
 	weir_ctx *w;
 	weir_flow_options options;
 	weir_owned *owned;
 	weir_hook *forward, *backward;
 
-	record *rec; /* by tape index */
+	double *norm; /* of gradients, by tape index, on every step; NaN where there is none */
+	int64_t norms, norm_capacity;
+	record *rec; /* by tape index, of a step that is measured as a whole */
 	int64_t records, rec_capacity;
 	uint32_t life;    /* of the tape that they are of */
 	bool input_asked; /* the gradient of the first layer's input was asked for on this tape */
+	schedule when;
+	bool stopped; /* options.stop asked for it */
 
 	layer *layers;
 	int64_t count, capacity;
@@ -77,6 +106,17 @@ struct weir_flow {
 	birth_text text[BIRTHS];
 	bool loss_bad; /* the loss is not finite */
 	int64_t steps;
+
+	struct weir__census *census;      /* units.c */
+	struct weir__window *window;      /* spikes.c */
+	struct weir__loss_story *story;   /* loss.c */
+	struct weir__stretch *stretch;    /* stretch.c: warm vectors */
+	struct weir__recorder *recorders; /* record.c */
+	struct weir__birth_more *more;    /* births.c: operands and paths */
+	weir_flow_whole *wholes;          /* measure.c */
+	int64_t n_wholes, wholes_capacity;
+	weir_flow_trial *trials; /* whatif.c */
+	int64_t n_trials, trials_capacity;
 };
 
 static inline bool is_float(const weir_tensor *t)
@@ -134,6 +174,26 @@ bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root in
 void weir__flow_measure(weir_flow *f);              /* fills their numbers */
 void weir__flow_births(weir_flow *f, int64_t root);
 void weir__flow_judge(weir_flow *f);
+
+/* The parts below have the same three calls at most: at a whole measurement (after layers and measure, before births and
+ * judge), at the end of every step (whole ones too, after judge), and at the end of the flow. A part whose state is NULL has not begun. */
+void weir__flow_theory(weir_flow *f);  /* theory.c: whole; fills theory_gain, q_star, chi1, xi */
+void weir__flow_stretch(weir_flow *f); /* stretch.c: whole; fills stretch_low, stretch_high, alignment */
+void weir__flow_stretch_free(weir_flow *f);
+void weir__flow_units(
+	weir_flow *f,
+	bool whole); /* units.c: every step while the tape stands; the layers are of the last measured step */
+void weir__flow_units_free(weir_flow *f);
+void weir__flow_spikes(weir_flow *f); /* spikes.c: every step */
+void weir__flow_spikes_free(weir_flow *f);
+void weir__flow_loss(weir_flow *f); /* loss.c: every step, before judge: sum.loss is this step's */
+void weir__flow_loss_free(weir_flow *f);
+void weir__flow_births_free(weir_flow *f);
+void weir__flow_record_step(weir_flow *f, bool whole); /* record.c: every step, last */
+void weir__flow_record_free(weir_flow *f);
+void weir__flow_whatif_free(weir_flow *f);
+/* Does the present tape have the layers of the last measured step? Then layers[].first, .last, .z, .a, .input are nodes of it. */
+bool weir__flow_same_layers(const weir_flow *f);
 double weir__flow_log2(double x);
 double weir__flow_exp2(double x);
 

@@ -20,6 +20,17 @@ static MAY_BE_UNUSED weir_ctx *open_ieee(weir_dtype dtype)
 	return w;
 }
 
+/* Every step measured as a whole, whatever it costs. */
+static MAY_BE_UNUSED weir_flow *watch_all(weir_ctx *w)
+{
+	weir_flow_options o;
+
+	weir_flow_options_init(&o);
+	o.every = 1;
+	o.budget = 0;
+	return weir_flow_watch(w, &o);
+}
+
 static MAY_BE_UNUSED void close_fine(weir_ctx *w)
 {
 	assert_fine(w);

@@ -57,7 +57,7 @@ static void numbers(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F64);
 	net n = make(w, LAYERS, WEIR_INIT_GLOROT, 1);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	double slope_x = 0, slope_y = 0, xx = 0, xy = 0;
 
 	(void)state;
@@ -113,7 +113,7 @@ static void balancedness(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F64);
 	weir_module *list = weir_list_new(w, "mlp");
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_tensor *x = weir_normal(w, WEIR_F64, 2, (int64_t[]){ B, N }, 0, 1), *loss;
 	double first = 0;
 
@@ -175,7 +175,7 @@ static void verdicts(void **state)
 		for (double scale = 1e-4; scale < 1e5; scale *= 1e4) {
 			weir_ctx *w = open_ieee(WEIR_F64);
 			net n = make(w, list[i].layers, list[i].init, list[i].init_scale);
-			weir_flow *f = weir_flow_watch(w, NULL);
+			weir_flow *f = watch_all(w);
 			const weir_flow_summary *s = weir_flow_summary_of(f);
 
 			run(w, &n, list[i].act, list[i].input, scale);
@@ -205,7 +205,7 @@ static void dead_layer(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F64);
 	net n = make(w, LAYERS, WEIR_INIT_HE, 1);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	const weir_flow_summary *s = weir_flow_summary_of(f);
 
 	(void)state;
@@ -233,7 +233,7 @@ static uint64_t trained(bool watched, double *kept)
 	weir_ctx *w = open_ieee(WEIR_F64);
 	net n = make(w, 4, WEIR_INIT_GLOROT, 1);
 	weir_optim *optim = weir_sgd_new(w, n.list, 0.1, 0.9);
-	weir_flow *f = watched ? weir_flow_watch(w, NULL) : NULL;
+	weir_flow *f = watched ? watch_all(w) : NULL;
 	uint64_t sum = 7;
 
 	for (int step = 0; step < 30; step++) {
@@ -280,6 +280,8 @@ static void update_ratios_and_steps(void **state)
 
 	(void)state;
 	weir_flow_options_init(&o);
+	o.every = 1;
+	o.budget = 0;
 	o.update_ratio = ratio_of;
 	o.user = &asked;
 	o.first_step = 100;
@@ -305,7 +307,7 @@ static void extreme_norms(void **state)
 	for (int i = 0; i < 2; i++) {
 		weir_ctx *w = open_ieee(WEIR_F32);
 		weir_module *list = weir_list_new(w, "mlp");
-		weir_flow *f = weir_flow_watch(w, NULL);
+		weir_flow *f = watch_all(w);
 		weir_tensor *x = weir_full(w, WEIR_F32, 2, (int64_t[]){ B, N }, sizes[i]), *loss;
 
 		weir_list_add(list, linear(w, N, N, WEIR_INIT_DIAGONAL, 1));
@@ -324,7 +326,7 @@ static void floating_point_is_the_callers(void **state)
 #if defined(WEIR__FP_X86)
 	weir_ctx *w = open_ieee(WEIR_F32);
 	weir_module *list = weir_list_new(w, "mlp");
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_fp_state outer = weir__fp_save(), before, after;
 	FILE *null = fopen("/dev/null", "w");
 	weir_tensor *x;
@@ -341,7 +343,7 @@ static void floating_point_is_the_callers(void **state)
 	weir_flow_report(f, null, WEIR_FLOW_JSON, NULL);
 	weir_dot_print(w, f, null);
 	weir_dot_print(w, NULL, null);
-	weir_flow_stop(weir_flow_watch(w, NULL));
+	weir_flow_stop(watch_all(w));
 	weir_flow_layer_at(f, 0);
 	after = weir__fp_save();
 	weir__fp_leave(outer);

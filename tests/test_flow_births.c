@@ -42,7 +42,7 @@ static void depths(void **state)
 	for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
 		weir_ctx *w = open_ieee(list[i].dtype);
 		weir_module *net = diagonal_net(w, list[i].layers, list[i].c);
-		weir_flow *f = weir_flow_watch(w, NULL);
+		weir_flow *f = watch_all(w);
 		const weir_flow_summary *s = weir_flow_summary_of(f);
 		weir_tensor *loss =
 			weir_sum_all(weir_forward(net, weir_full(w, list[i].dtype, 2, (int64_t[]){ 1, 2 }, 1)));
@@ -81,7 +81,7 @@ static void backward_overflow(void **state)
 	enum { LAYERS = 225 };
 	weir_ctx *w = open_ieee(WEIR_F32);
 	weir_module *net = diagonal_net(w, LAYERS, 1.5);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	const weir_flow_summary *s = weir_flow_summary_of(f);
 	weir_tensor *loss = weir_sum_all(weir_forward(net, weir_zeros(w, WEIR_F32, 2, (int64_t[]){ 1, 2 })));
 
@@ -99,7 +99,7 @@ static void backward_overflow(void **state)
 static void maker_is_the_rule(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F64);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	const weir_flow_summary *s = weir_flow_summary_of(f);
 	weir_tensor *p = weir_param_new(w, "p", WEIR_F64, 1, (int64_t[]){ 3 }), *root, *loss;
 
@@ -127,7 +127,7 @@ static void maker_is_the_rule(void **state)
 static void inf_that_hides(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F64);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	const weir_flow_summary *s = weir_flow_summary_of(f);
 	weir_tensor *p = weir_param_new(w, "p", WEIR_F64, 0, NULL), *e, *y;
 
@@ -154,7 +154,7 @@ static void inf_that_hides(void **state)
 static void masked(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F64);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	const weir_flow_summary *s = weir_flow_summary_of(f);
 	weir_tensor *p = weir_param_new(w, "p", WEIR_F64, 1, (int64_t[]){ 3 }), *x, *bad, *y;
 
@@ -193,7 +193,7 @@ static void bad_from_outside(void **state)
 {
 	for (int which = 0; which < 2; which++) {
 		weir_ctx *w = open_ieee(WEIR_F32);
-		weir_flow *f = weir_flow_watch(w, NULL);
+		weir_flow *f = watch_all(w);
 		const weir_flow_summary *s = weir_flow_summary_of(f);
 		weir_module *net = diagonal_net(w, 3, 1);
 		weir_tensor *x = weir_set_name(weir_full(w, WEIR_F32, 2, (int64_t[]){ 1, 2 }, which ? 1 : NAN),
@@ -216,7 +216,7 @@ static void bad_from_outside(void **state)
 static void first_stays(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	const weir_flow_summary *s = weir_flow_summary_of(f);
 	weir_module *net = diagonal_net(w, 2, 1);
 

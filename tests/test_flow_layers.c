@@ -18,7 +18,7 @@ static weir_module *square(weir_ctx *w)
 static void list_and_loop(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = weir_list_new(w, "mlp");
 	weir_tensor *x;
 
@@ -45,7 +45,7 @@ static void list_and_loop(void **state)
 static void composed_activations(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = weir_list_new(w, "mlp");
 	weir_tensor *x;
 
@@ -81,7 +81,7 @@ static weir_module *sequential(weir_ctx *w, const char *name, int layers, weir_a
 static void activation_modules(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = sequential(w, "net", 3, WEIR_ACT_GELU);
 	weir_flow_options o;
 
@@ -90,6 +90,8 @@ static void activation_modules(void **state)
 		      "net.0: linear normal_cdf mul; net.2: linear normal_cdf mul; net.4: linear");
 	weir_flow_stop(f);
 	weir_flow_options_init(&o);
+	o.every = 1;
+	o.budget = 0;
 	o.depth = 2;
 	f = weir_flow_watch(w, &o);
 	weir_tape_reset(w);
@@ -107,7 +109,7 @@ static void activation_modules(void **state)
 static void layer_norm_is_a_layer(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = weir_sequential_new(w, "net");
 
 	(void)state;
@@ -129,7 +131,7 @@ static void layer_norm_is_a_layer(void **state)
 static void residual_blocks(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F64);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = weir_list_new(w, "net");
 	weir_tensor *x = weir_normal(w, WEIR_F64, 2, (int64_t[]){ B, N }, 0, 1), *y[3];
 
@@ -158,7 +160,7 @@ static void through_time(void **state)
 {
 	enum { T = 12 };
 	weir_ctx *w = open_ieee(WEIR_F64);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *cell = weir_linear_with(
 		w, N, N, &(weir_linear_options){ .init = WEIR_INIT_DIAGONAL, .init_scale = 0.5, .bias = true });
 	weir_tensor *h = weir_full(w, WEIR_F64, 2, (int64_t[]){ B, N }, 1);
@@ -188,7 +190,7 @@ static void through_time(void **state)
 static void side_by_side(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = sequential(w, "d", 2, WEIR_ACT_RELU);
 	weir_tensor *a = weir_forward(net, input(w)), *b = weir_forward(net, input(w));
 
@@ -202,7 +204,7 @@ static void side_by_side(void **state)
 static void named_and_nested(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = weir_sequential_new(w, "net"), *blocks = weir_list_new(w, NULL), *fc = square(w),
 		    *alone = weir_linear_new(w, N, N, WEIR_INIT_HE);
 
@@ -236,7 +238,7 @@ static const weir_module_type own_type = { .kind = "own", .forward = own_forward
 static void own_module(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = weir_module_new(w, &own_type, "net", 0);
 
 	(void)state;
@@ -249,7 +251,7 @@ static void own_module(void **state)
 static void parameters_alone(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_tensor *w1 = weir_param_new(w, "w1.weight", WEIR_F32, 2, (int64_t[]){ N, N }),
 		    *b1 = weir_param_new(w, "w1.bias", WEIR_F32, 1, (int64_t[]){ N });
 	weir_tensor *w2 = weir_param_new(w, "", WEIR_F32, 2, (int64_t[]){ N, N }), *h, *penalty;
@@ -271,7 +273,7 @@ static void parameters_alone(void **state)
 static void nodes_alone(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_tensor *x = weir_retain_grad(input(w));
 
 	(void)state;
@@ -292,7 +294,7 @@ static void nothing_to_see(void **state)
 
 	(void)state;
 	loss = weir_mean_all(weir_forward(net, input(w)));
-	f = weir_flow_watch(w, NULL); /* too late */
+	f = watch_all(w); /* too late */
 	assert_int_equal(weir_flow_layer_count(f), 0);
 	assert_int_equal(weir_flow_verdict(f), WEIR_FLOW_NONE);
 	assert_true(weir_flow_step(f, loss));

@@ -79,7 +79,7 @@ static void json(void **state)
 						"gain",  "weight_norm", "act_slope", "param_grad_norm", "update_ratio",
 						"zeros", "subnormals",  "nonfinite" };
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = network(w, 12, WEIR_INIT_DIAGONAL, 0.5, WEIR_ACT_TANH);
 	const char *j;
 	char path[64];
@@ -124,7 +124,7 @@ static void json(void **state)
 static void json_of_a_broken_step(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = network(w, 4, WEIR_INIT_DIAGONAL, 1e30, WEIR_ACT_IDENTITY);
 	const char *j;
 
@@ -155,7 +155,7 @@ static int lines_with(const char *s, const char *part)
 static void table(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	const char *t;
 
 	(void)state;
@@ -184,7 +184,7 @@ static void table(void **state)
 static void report_that_can_not_be_written(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	FILE *full = fopen("/dev/full", "w");
 
 	(void)state;
@@ -234,7 +234,7 @@ static void check_dot(const char *s)
 static void dot(void **state)
 {
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_flow *f = weir_flow_watch(w, NULL);
+	weir_flow *f = watch_all(w);
 	weir_module *net = network(w, 3, WEIR_INIT_DIAGONAL, 0.5, WEIR_ACT_TANH);
 	FILE *file = tmpfile();
 	const char *t;
@@ -287,7 +287,7 @@ static void dot_without_a_flow(void **state)
 	assert_true(weir_dot_print(w, NULL, file));
 	check_dot(contents(file));
 	assert_null(strstr(text, "‖g‖"));
-	f = weir_flow_watch(w, NULL);
+	f = watch_all(w);
 	step(f, net, 1);
 	file = tmpfile();
 	assert_true(weir_dot_print(w, f, file));

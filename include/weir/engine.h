@@ -322,6 +322,13 @@ WEIR_API void weir_hook_options_init(weir_hook_options *o);
  * replacement. Inside a hook operations run unrecorded unless create_graph, and without hooks; reset and backward are errors there. */
 WEIR_API weir_hook *weir_hook_add(weir_ctx *w, weir_tensor *t, const weir_hook_options *o);
 WEIR_API void weir_hook_remove(weir_hook *hook);
+/* What else a hook that observes wants from now on: 0, WEIR_WANT_NORM, ... */
+WEIR_API void weir_hook_set_wants(weir_hook *hook, unsigned wants);
+/* A paused hook is not called and costs nothing. */
+WEIR_API void weir_hook_pause(weir_hook *hook, bool paused);
+/* Seconds spent in hooks and in measuring for them while the clock was on; reading the clock costs some 50 ns per event. */
+WEIR_API void weir_hook_clock(weir_ctx *w, bool on);
+WEIR_API double weir_hook_seconds(const weir_ctx *w);
 /* Short form: observe every gradient, with its norm. */
 WEIR_API weir_hook *weir_on_grad(weir_ctx *w, weir_observer *observe, void *user, void (*destroy)(void *user));
 WEIR_API weir_hook *weir_on_forward(weir_ctx *w, weir_observer *observe, void *user, void (*destroy)(void *user));

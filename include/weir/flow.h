@@ -12,6 +12,7 @@
 #define WEIR_FLOW_H
 
 #include <weir/engine.h>
+#include <weir/ops.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -19,17 +20,36 @@ extern "C" {
 
 typedef struct weir_flow weir_flow;
 
+/* Every threshold is a ratio, with its reason in flow/rules.def; weir_flow_options_init() fills in the defaults. */
 typedef struct weir_flow_options {
 	int depth; /* path components that name a layer, and nothing is joined; 0: up to the first number ("mlp.3"), else two */
 	bool input_gradient; /* also measure dL/dx at the first layer's input, which its gain needs */
-	double vanishing;    /* total gain below which the verdict is vanishing; default 0.01 */
-	double exploding;    /* above which it is exploding; default 100 */
-	double dead_share;   /* share of zeros in an activation's output from which it is dead; default 0.999 */
+	int64_t first_step;  /* number of the first step that it will see; default 0 */
+
+	/* How much is measured. Norms of all gradients: on every step. All else: on the first step, on every `every`th, on request
+	 * (weir_flow_request), and where a gradient becomes non-finite, zero or tiny. */
+	int64_t every; /* default 16; 1: every step */
+	double budget; /* share of a step's time that measuring may cost; whole measurements move apart until it holds. Default 0.01; 0: none */
+	int stretch;   /* power iterations for each layer's stretching factor in a whole measurement; default 0: none */
+	int64_t window; /* steps that a spike is judged against; default 64 */
+	int64_t epoch; /* steps of an epoch, over which dead units are counted; default 0: weir_flow_epoch() ends one */
+	int64_t classes; /* of a cross-entropy loss, whose guess is ln(classes); default 0: not one */
+
+	/* Thresholds of the verdict. */
+	double vanishing;  /* total gain below which the verdict is vanishing; default 0.01 */
+	double exploding;  /* above which it is exploding; default 100 */
+	double dead_share; /* share of zeros in an activation's output from which it is dead; default 0.999 */
+	double dead_units; /* share of a layer's units that pass nothing for a whole epoch; default 0.9 */
 	double saturated_slope; /* rms f' below this share of the most that the activation can have is saturation; default 0.1 */
-	int64_t first_step; /* number of the first step that it will see; default 0 */
-	/* ‖last update‖ / ‖W‖ of a parameter, asked once per layer, parameter and step; NULL: not reported. */
+	double saturated_share; /* share of outputs with f' below 1 % of its most, from which a layer is saturated; default 0.5 */
+	double spike; /* deviations (1.4826 MAD of the log norm) from the median that make a spike; default 10 */
+
+	/* ‖last update‖ / ‖W‖ of a parameter, asked once per layer, parameter and whole measurement; NULL: not reported. */
 	double (*update_ratio)(const weir_tensor *param, void *user);
-	void *user;
+	/* Called at the end of each step that ends in a verdict other than healthy; true asks for the end of training: weir_flow_step()
+	 * returns false from then on, weir_flow_stopped() true. NULL: never. */
+	bool (*stop)(const weir_flow *f, void *user);
+	void *user; /* of both */
 } weir_flow_options;
 
 typedef enum weir_verdict {
@@ -52,14 +72,25 @@ typedef struct weir_flow_layer {
 	double out_gain;   /* what the layer multiplies it by */
 	double delta_norm; /* ‖dL/d output‖ */
 	double gain; /* ‖dL/d input‖ / ‖dL/d output‖: what the layer multiplies the gradient by on its way back */
-	double weight_norm;                    /* ‖W‖, Frobenius, over its parameters of rank 2 and more */
-	double act_slope;                      /* root mean square of f'(z) over the layer's last activation */
-	double act_slope_max;                  /* largest |f'(z)| */
-	double act_slope_limit;                /* the largest that this activation can have; NaN where not known */
-	double param_grad_norm;                /* ‖dL/d parameters‖, before any clipping */
-	double update_ratio;                   /* largest of its parameters' */
-	double out_zeros;                      /* share of exact zeros in the output */
-	double zeros;                          /* share of exact zeros in the gradient at the output */
+	double weight_norm;     /* ‖W‖, Frobenius, over its parameters of rank 2 and more */
+	double act_slope;       /* root mean square of f'(z) over the layer's last activation */
+	double act_slope_max;   /* largest |f'(z)| */
+	double act_slope_limit; /* the largest that this activation can have; NaN where not known */
+	double saturated;       /* share of its outputs with |f'(z)| below 1 % of that limit */
+	double theory_gain; /* of mean-field theory for the activation, the weights' actual variance and the layer's input: √chi1 */
+	double stretch_low,
+		stretch_high; /* interval of sigma_max of the layer's Jacobian: from power iteration, from √(‖J‖₁ ‖J‖∞) */
+	double alignment; /* gain / stretch_low: how much of the most that the layer can do it does to this gradient */
+	int64_t units,
+		dead_units; /* units of its last activation, and those that passed nothing in the last epoch; -1: not known */
+	double delta_median,
+		delta_spread;   /* median and 1.4826 MAD of log₂ ‖delta‖ over the window, finite values only */
+	int64_t spikes;         /* steps so far whose ‖delta‖ was a spike */
+	bool spike;             /* this step's is */
+	double param_grad_norm; /* ‖dL/d parameters‖, before any clipping */
+	double update_ratio;    /* largest of its parameters' */
+	double out_zeros;       /* share of exact zeros in the output */
+	double zeros;           /* share of exact zeros in the gradient at the output */
 	int64_t subnormals, nonfinite;         /* counts in the gradient at the output */
 	int64_t out_subnormals, out_nonfinite; /* counts in the output */
 } weir_flow_layer;
@@ -76,10 +107,47 @@ typedef struct weir_flow_birth {
 	int64_t number;   /* of its layer in the report, from 1; 0: in none */
 	int64_t depth; /* layers passed until then, its own included: from the inputs forward, from the outputs backward; 0: in none */
 	int64_t step;
+	const char *shape; /* of the tensor that it was born in, "[64, 128] f32" */
+	int64_t element;   /* the first one that has it, row-major */
+	double value;      /* that element: inf, NaN, the subnormal, 0 */
+	const char *
+		operands; /* what it was made from, element by element where that is possible: "a[5] = 3e+38, b[5] = 10" */
+	/* The way from there to the loss, or to the first parameter that it spoils: "mlp.3 linear", "mlp.3 relu", ... "loss". */
+	int64_t path_length;
+	const char *const *path;
+	/* Operations beside the maker that have it, too: that pass it on. */
+	int64_t propagators;
 } weir_flow_birth;
+
+/* Layers until numbers of a type leave its range, at the measured slope from the measured gradient at the input; INFINITY where it never
+ * does, 0 where it has. Of the root mean square element of the gradient. */
+typedef struct weir_flow_budget {
+	double subnormal; /* becomes subnormal */
+	double zero;      /* becomes 0 */
+	double overflow;
+} weir_flow_budget;
+
+/* What the loss itself tells while training. */
+typedef enum weir_loss_sign {
+	WEIR_LOSS_PLAIN,    /* nothing */
+	WEIR_LOSS_GUESSING, /* flat at ln(classes): a sign of vanishing gradients */
+	WEIR_LOSS_JUMPING,  /* far above what was reached already, again and again: exploding */
+	WEIR_LOSS_NONFINITE
+} weir_loss_sign;
+
+/* A module that was called several times in the step, as a cell is for each time step: all of its calls together. */
+typedef struct weir_flow_whole {
+	const char *name;
+	int64_t calls;
+	int64_t first_layer, last_layer; /* its first and last call, as indices of layers */
+	double gain;                     /* ‖dL/d input of the first call‖ / ‖dL/d output of the last‖ */
+	double gain_per_call;            /* its calls-th root */
+	double param_grad_norm, weight_norm;
+} weir_flow_whole;
 
 typedef struct weir_flow_summary {
 	int64_t step;
+	int64_t measured; /* the last step that was measured as a whole; layers and verdict are of it, norms and gains of `step` */
 	double loss;
 	bool subnormals_ieee;
 	int64_t parameters;      /* numbers in all parameters on the tape */
@@ -89,6 +157,20 @@ typedef struct weir_flow_summary {
 	double r2;
 	double total_gain;             /* ‖dL/dx‖ / ‖delta at the last layer's output‖ */
 	int64_t nonfinite, subnormals; /* over all layers' gradients */
+	/* Mean-field theory for the most frequent activation and the median of the weights' variances: fixed point of the mean square of
+	 * z, slope of the gradient's mean square per layer, and the depth scale -1 / ln chi1 (layers); see weir_flow_theory(). */
+	double q_star, chi1, xi;
+	/* Along the way of total_gain: log₂ of the actual gain, of the bound ∏ sigma_max (from below), and their difference. */
+	double actual_bits, bound_bits, slack_bits;
+	weir_flow_budget f32, bf16, f16;
+	weir_loss_sign loss_sign;
+	int64_t loss_sign_steps;                         /* that it has held for */
+	double param_norm, param_grad_norm, update_norm; /* over all parameters; the last from update_ratio, else NaN */
+	bool grad_spike, loss_spike;                     /* this step's norm of all parameter gradients, its loss */
+	int64_t grad_spikes, loss_spikes;
+	/* As told by weir_flow_validation(); NaN before. */
+	double train_loss, validation_loss, penalty;
+	double own_share; /* measuring's share of the time between the ends of steps; NaN before the third step */
 	weir_verdict verdict;
 	const char *cause; /* "activation", "initial weights", "depth", "learning rate", "data scale", or NULL */
 	int64_t first_layer, last_layer; /* the range the verdict speaks of, as indices of layers */
@@ -100,20 +182,42 @@ typedef struct weir_flow_summary {
 	weir_flow_birth first_subnormal[2], first_zero[2];
 } weir_flow_summary;
 
-typedef enum weir_flow_form { WEIR_FLOW_TABLE, WEIR_FLOW_JSON } weir_flow_form;
+typedef enum weir_flow_form {
+	WEIR_FLOW_TABLE,
+	WEIR_FLOW_JSON,
+	WEIR_FLOW_HTML /* one page that needs nothing else */
+} weir_flow_form;
 
 WEIR_API void weir_flow_options_init(weir_flow_options *o);
 /* Begins to watch; o may be NULL. Owned by the context. Observing changes no bit of any result. NULL after an error. */
 WEIR_API weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o);
 WEIR_API void weir_flow_stop(weir_flow *f); /* before weir_close */
-/* Ends a step: call after weir_backward(loss) (and the optimiser's step, if there is one), before the tape is reset. Returns weir_ok(). */
+/* Ends a step: call after weir_backward(loss) (and the optimiser's step, if there is one), before the tape is reset. Returns whether to go
+ * on: false after an error, or after options.stop asked for the end. */
 WEIR_API bool weir_flow_step(weir_flow *f, weir_tensor *loss);
+WEIR_API bool weir_flow_stopped(const weir_flow *f);
+/* The next step is measured as a whole. Call it before its forward pass. */
+WEIR_API void weir_flow_request(weir_flow *f);
+/* Ends an epoch: its census of units becomes the layers' dead_units. */
+WEIR_API void weir_flow_epoch(weir_flow *f);
+/* Losses over whole sets, without the L2 term, and this term, for the report; NaN where unknown. */
+WEIR_API void weir_flow_validation(weir_flow *f, double train_loss, double validation_loss, double penalty);
 /* The last step's numbers. */
 WEIR_API int64_t weir_flow_layer_count(const weir_flow *f);
 WEIR_API const weir_flow_layer *weir_flow_layer_at(const weir_flow *f, int64_t i); /* until the next step */
 WEIR_API const weir_flow_summary *weir_flow_summary_of(const weir_flow *f);
 WEIR_API weir_verdict weir_flow_verdict(const weir_flow *f);
-WEIR_API const char *weir_verdict_name(weir_verdict v); /* "vanishing"; static */
+WEIR_API const char *weir_verdict_name(weir_verdict v);     /* "vanishing"; static */
+WEIR_API const char *weir_loss_sign_name(weir_loss_sign s); /* "guessing"; static */
+WEIR_API int64_t weir_flow_whole_count(const weir_flow *f); /* modules called several times in the measured step */
+WEIR_API const weir_flow_whole *weir_flow_whole_at(const weir_flow *f, int64_t i);
+/* One unit (last axis) of a layer's last activation. died: the step from which it passed nothing; revived: the step at which it passed
+ * something again after having been dead; -1: never. False where the layer has no such unit. */
+typedef struct weir_flow_unit {
+	bool dead;
+	int64_t died, revived;
+} weir_flow_unit;
+WEIR_API bool weir_flow_unit_of(const weir_flow *f, int64_t layer, int64_t unit, weir_flow_unit *out);
 /* Writes the last step's report: a table for people, or one JSON object of schema weir.flow/1 (docs in flow/report_json.c). model, the
  * network in words, begins it; NULL: the number of layers and parameters does. Returns false after an error: IO. */
 WEIR_API bool weir_flow_report(const weir_flow *f, FILE *file, weir_flow_form form, const char *model);
@@ -124,6 +228,147 @@ typedef struct weir_flow_node {
 	weir_stats out, delta;
 } weir_flow_node;
 WEIR_API bool weir_flow_node_of(const weir_flow *f, int64_t tape_index, weir_flow_node *out);
+
+/* ---- theory -------------------------------------------------------------------------------------------------- */
+
+/* Mean-field theory of wide random networks (Poole et al. 2016, Schoenholz et al. 2017). Weights of variance sigma_w² / fan_in, biases of
+ * variance sigma_b². q ← sigma_w² E f(√q Z)² + sigma_b², Z standard normal; chi1 = sigma_w² E f'(√q* Z)²: what a layer multiplies the
+ * mean square of the gradient by; 1 is critical. xi = -1 / ln chi1. */
+typedef struct weir_flow_field {
+	double q_star; /* the fixed point reached from q = 1; INFINITY where q grows without bound; where every q is one (ReLU at 2), 1 */
+	double chi1, xi;
+	bool converged;
+} weir_flow_field;
+WEIR_API weir_flow_field weir_flow_theory(weir_act act, double sigma_w2, double sigma_b2);
+/* E f(√q Z)² and E f'(√q Z)². */
+WEIR_API void weir_flow_moments(weir_act act, double q, double *value2, double *slope2);
+/* The sigma_w² at which chi1 is 1, for this sigma_b²; NaN where there is none. */
+WEIR_API double weir_flow_critical(weir_act act, double sigma_b2);
+
+/* ---- on request: Jacobians, noise, curvature ------------------------------------------------------------------- */
+
+/* Interval of the largest singular value of the Jacobian dy/dx on the present tape, for any operations between x and y. From below: power
+ * iteration on vjp and jvp, at most `iterations`, until it changes by less than tolerance. From above: √(‖J‖₁ ‖J‖∞) of the
+ * explicit Jacobian, NaN where it has more than `most` rows to form. v: a warm start of weir_numel(x) numbers, read and left there; may be
+ * NULL. Calls no hooks, leaves the tape as it was. Returns weir_ok(). */
+typedef struct weir_flow_interval {
+	double low, high;
+	int iterations;
+} weir_flow_interval;
+WEIR_API bool weir_flow_stretch(weir_tensor *x, weir_tensor *y, int iterations, double tolerance, int64_t most,
+				double *v, weir_flow_interval *out);
+
+/* Per-sample gradients. loss(w, x, y, user) builds the mean loss of a batch; the first axis of x and y counts samples. n_params
+ * parameters. Runs one forward and backward per sample on w's tape, from a mark, and rewinds; calls no hooks; accumulators
+ * stay as they are. */
+typedef weir_tensor *weir_flow_loss(weir_ctx *w, weir_tensor *x, weir_tensor *y, void *user);
+typedef struct weir_flow_noise {
+	int64_t samples;
+	double grad_norm;   /* ‖mean gradient‖ */
+	double mean_square; /* mean of ‖g_i‖² */
+	double variance;    /* trace of the samples' covariance, unbiased */
+	double noise_scale; /* variance / unbiased ‖mean gradient‖²: the batch size where noise and signal balance; McCandlish et al. 2018 */
+	double norm_min, norm_median, norm_max; /* of ‖g_i‖ */
+} weir_flow_noise;
+/* norms: room for one number per sample, ‖g_i‖, or NULL. Returns weir_ok(). */
+WEIR_API bool weir_flow_noise_of(weir_ctx *w, weir_tensor *x, weir_tensor *y, weir_flow_loss *loss, void *user,
+				 weir_tensor *const *params, int64_t n_params, double *norms, weir_flow_noise *out);
+
+/* The Hessian of loss (one element, on the present tape) with respect to n_params parameters: the eigenvalue of largest magnitude by power
+ * iteration, the trace by Hutchinson's estimator with `probes` random signs, both by Hessian-vector products. */
+typedef struct weir_flow_curvature {
+	double top;      /* eigenvalue of largest magnitude, signed */
+	double residual; /* ‖Hv - top v‖ / |top| */
+	int iterations;
+	double trace, trace_error; /* estimate and its standard error */
+} weir_flow_curvature;
+WEIR_API bool weir_flow_curvature_of(weir_tensor *loss, weir_tensor *const *params, int64_t n_params, int iterations,
+				     double tolerance, int probes, weir_flow_curvature *out);
+
+/* ---- what-if --------------------------------------------------------------------------------------------------- */
+
+/* The list of repairs, written once: name, text. */
+#define WEIR_REPAIRS(X)                                                       \
+	X(NONE, "as it is")                                                   \
+	X(HE, "He initialisation")                                            \
+	X(GLOROT, "Glorot initialisation")                                    \
+	X(ORTHOGONAL, "orthogonal initialisation")                            \
+	X(LSUV, "LSUV: orthogonal, each layer's output scaled to variance 1") \
+	X(RELU, "ReLU")                                                       \
+	X(TANH, "tanh")                                                       \
+	X(GELU, "GELU")                                                       \
+	X(RELU_HE, "ReLU + He initialisation")                                \
+	X(LAYER_NORM, "layer normalisation")                                  \
+	X(RESIDUAL, "residual")                                               \
+	X(RESIDUAL_SCALED, "residual, 1/sqrt(L)")                             \
+	X(CLIP, "clipping")                                                   \
+	X(L2, "L2 penalty")                                                   \
+	X(LOWER_LR, "learning rate / 10")                                     \
+	X(CUSTOM, "the caller's own")
+
+typedef enum weir_repair {
+#define WEIR_REPAIR_ENUM_(name, text) WEIR_REPAIR_##name,
+	WEIR_REPAIRS(WEIR_REPAIR_ENUM_)
+#undef WEIR_REPAIR_ENUM_
+		WEIR_REPAIR_COUNT
+} weir_repair;
+WEIR_API const char *weir_repair_name(weir_repair r); /* "ReLU + He initialisation"; static */
+
+/* Builds a candidate of the caller's own in context w, on copies of what he needs: returns its loss. */
+typedef weir_tensor *weir_flow_model(weir_ctx *w, int64_t step, void *user);
+
+typedef struct weir_flow_whatif_options {
+	uint32_t repairs; /* bit 1 << weir_repair for each to try; default all but CUSTOM */
+	int64_t steps; /* training steps on the same batch, with plain gradient descent; default 0: one forward and backward */
+	double lr;              /* of these steps; default 0.01 */
+	double clip;            /* norm that CLIP clips to; default 1 */
+	double l2;              /* lambda that L2 adds; default 1e-3 */
+	uint64_t seed;          /* of fresh weights */
+	weir_flow_model *model; /* for CUSTOM; NULL: none */
+	const char *model_name; /* its name in the report */
+	void *user;
+} weir_flow_whatif_options;
+
+/* What one repair did. NaN where it was not measured: CLIP, L2 and LOWER_LR don't change the slope of one pass, and are judged over steps
+ * only. */
+typedef struct weir_flow_trial {
+	weir_repair repair;
+	const char *name;
+	bool changed; /* it found something to change in this network */
+	bool ok;      /* it ran; false: error says why not */
+	double total_gain, gain_per_layer;
+	weir_verdict verdict;
+	double loss;        /* of the first pass */
+	double loss_after;  /* after the steps */
+	double update_norm; /* mean ‖update‖ over the steps */
+	int64_t nonfinite_steps;
+	double seconds; /* one forward and backward */
+	double cost;    /* that, over that of the network as it is */
+	char error[160];
+} weir_flow_trial;
+
+WEIR_API void weir_flow_whatif_options_init(weir_flow_whatif_options *o);
+/* Tries repairs on copies of the recorded loss, in a context of its own: weights, optimiser and tape of the user stay as they are. Call it
+ * after weir_flow_step(f, loss), before the tape is reset. Sorted by merit: first those that mend the verdict, then by the distance of
+ * the gain per layer from 1 (one pass), or by loss after the steps; the first trial is the network as it is. Returns weir_ok(). */
+WEIR_API bool weir_flow_whatif(weir_flow *f, weir_tensor *loss, const weir_flow_whatif_options *o);
+WEIR_API int64_t weir_flow_trial_count(const weir_flow *f);
+WEIR_API const weir_flow_trial *weir_flow_trial_at(const weir_flow *f, int64_t i);
+
+/* ---- recorders -------------------------------------------------------------------------------------------------- */
+
+/* What is written at the end of every step. Non-finite numbers are null, or left out and counted, where a format has none. */
+typedef enum weir_flow_recorder {
+	WEIR_FLOW_JSON_LINES, /* path: a file; one JSON object per line (docs in flow/record_jsonl.c) */
+	WEIR_FLOW_TENSORBOARD, /* path: a folder; an event file of scalars, and of log₂ magnitude histograms on whole measurements */
+	WEIR_FLOW_RING /* path: a file in shared memory with the last 1,000 steps, readable after a kill -9 */
+} weir_flow_recorder;
+/* Any number; until weir_flow_stop(). Returns false after an error: IO. */
+WEIR_API bool weir_flow_record(weir_flow *f, weir_flow_recorder kind, const char *path);
+/* Writes what a ring file holds, oldest step first, as a table or as JSON lines. w carries the errors: IO, FORMAT. */
+WEIR_API bool weir_flow_read_ring(weir_ctx *w, const char *path, FILE *file, bool json);
+
+/* ---- pictures --------------------------------------------------------------------------------------------------- */
 
 /* Writes the present tape as a DOT graph: one cluster per module path, each node with operation, name, shape and ‖g‖. With a flow
  * (may be NULL) filled by log₂ gain from blue (shrinks) over white to red (grows), pen width by log ‖delta‖, the way of a
