@@ -134,8 +134,8 @@ static weir_module *add_block(weir_module *net, const network *n, int i, int64_t
 		add_attention(b, m, n->width);
 		return m;
 	}
-	if (n->init == WEIR_INIT_DIAGONAL && b->last && n->loss == CROSS_ENTROPY) in = n->width;
-	b->linear = linear(m, "linear", in, out, n->init, or_else(n->scale, 1));
+	b->linear =
+		linear(m, "linear", in, out, n->init || !b->last ? n->init : WEIR_INIT_GLOROT, or_else(n->scale, 1));
 	if (n->family == HIGHWAY && !b->last) b->gate = linear(m, "gate", in, out, WEIR_INIT_GLOROT, 0.1);
 	if (n->family == NORMED || n->family == PRE_NORM)
 		b->norm = weir_module_add(m, "norm", weir_layer_norm_new(w, n->family == NORMED ? out : in, 1e-5));
@@ -306,6 +306,7 @@ static void plant(run *r)
 	case LOG_OF_RELU:
 	case EXP:
 	case ROOT:
+	case MASKED_ROOT:
 	case OVER_NORM:
 	case MASKED_LOG: ((block *)weir_module_data(weir_list_at(r->net, n->at)))->fault = n->fault; break;
 	default: break;
@@ -329,7 +330,7 @@ static weir_tensor *round_gradient(const weir_event *e, void *user)
 {
 	int64_t n = weir_numel(e->value);
 	double *v = malloc((size_t)n * sizeof *v);
-	weir_tensor *t = weir_affine(e->value, 1, 0);
+	weir_tensor *t = weir_full(e->ctx, weir_dtype_of(e->value), weir_rank(e->value), weir_shape(e->value), 0);
 
 	weir_read_f64(e->value, v, n);
 	for (int64_t i = 0; i < n; i++) v[i] = round_to(v[i], *(fault *)user);

@@ -32,7 +32,8 @@ typedef enum fault {
 	BAD_INPUT,   /* one number of the input is `by` */
 	LOG_OF_RELU, /* behind layer `at`: ln of its output, which has zeros */
 	EXP,         /* e to the `by` times its output */
-	ROOT,        /* its output to the power ½: a finite value whose derivative at 0 is not */
+	ROOT,        /* its output times 0, to the power ½: a finite value whose derivative is not */
+	MASKED_ROOT, /* its output to the power ½: an infinite derivative where ReLU, which selects, lets nothing back */
 	OVER_NORM,   /* its output times 0, divided by its norm */
 	MASKED_LOG,  /* where(a > 0, a, ln z): a NaN that where() leaves out */
 	UNUSED_NAN,  /* ln of a negative number beside the network that the loss does not read */

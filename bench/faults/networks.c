@@ -225,8 +225,8 @@ const network networks[] = {
 	  .why = "above 65504 f16 has inf" },
 	{ PLAIN, 20, 16, DIAGONAL(4), .fault = ROUND_F16, .want = WEIR_FLOW_NONFINITE, .where = LAST_BITS,
 	  .why = "above 65504 f16 has inf" },
-	{ PLAIN, 40, 8, DIAGONAL(16), .fault = ROUND_BF16, .want = WEIR_FLOW_NONFINITE, .where = LAST_BITS,
-	  .why = "above 2^128 bf16 has inf" },
+	{ PLAIN, 40, 8, DIAGONAL(16), .input = 1e-30, .fault = ROUND_BF16, .want = WEIR_FLOW_NONFINITE,
+	  .where = LAST_BITS, .why = "above 2^128 bf16 has inf" },
 
 	/* ---- healthy ---- */
 	{ PLAIN, 50, 16, DIAGONAL(1), HEALTHY, .why = "1^50" },
@@ -280,7 +280,7 @@ const network networks[] = {
 	{ RESIDUAL, 50, 32, HE_RELU, .skip = 1, .branch = 0.1414, HEALTHY,
 	  .why = "branch 1/sqrt L: (1 + 1/L)^(L/2) = 1.6" },
 	{ RESIDUAL, 100, 32, GLOROT(TANH), .skip = 1, .branch = 0.1, HEALTHY, .why = "branch 1/sqrt L" },
-	{ RESIDUAL, 200, 16, .act = WEIR_ACT_RELU, .init = WEIR_INIT_ZEROS, .skip = 1, .branch = 1, HEALTHY,
+	{ RESIDUAL, 200, 16, .act = WEIR_ACT_TANH, .init = WEIR_INIT_ZEROS, .skip = 1, .branch = 1, HEALTHY,
 	  .why = "branches that begin at zero" },
 	{ RESIDUAL, 8, 32, HE_RELU, .skip = 1, .branch = 0.3, HEALTHY, .steps = 100, .why = "in training" },
 	{ RESIDUAL, 10, 32, HE_RELU, .skip = 1, .branch = 0.3, .fault = SCALED, .at = 4, .by = 1e-4, HEALTHY,
@@ -303,6 +303,8 @@ const network networks[] = {
 	{ RESIDUAL, 10, 32, HE_RELU, .skip = 1, .branch = 0.3, .fault = MASKED_LOG, .at = 5, HEALTHY,
 	  .why = "a NaN that where() leaves out" },
 	{ PLAIN, 8, 32, HE_RELU, .fault = UNUSED_NAN, HEALTHY, .why = "a NaN that the loss does not read" },
+	{ PLAIN, 8, 32, HE_RELU, .fault = MASKED_ROOT, .at = 4, HEALTHY,
+	  .why = "the root's derivative is inf only where ReLU selects 0: no parameter sees it" },
 };
 
 const int network_count = (int)(sizeof networks / sizeof *networks);
