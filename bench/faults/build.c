@@ -37,9 +37,11 @@ static weir_tensor *extra(const block *b, weir_tensor *z, weir_tensor *a)
 	switch (b->fault) {
 	case LOG_OF_RELU: return weir_log(a);
 	case EXP: return weir_exp(weir_affine(a, b->n->by, 0));
-	case ROOT: return weir_pow(a, 0.5);
+	case ROOT: return weir_pow(weir_affine(a, 0, 0), 0.5);
+	case MASKED_ROOT: return weir_pow(a, 0.5);
 	case OVER_NORM: a = weir_affine(a, 0, 0); return weir_div(a, weir_norm(a, 1, (const int[]){ -1 }, true));
-	case MASKED_LOG: return weir_where(weir_gt(z, zero), a, weir_mul(weir_log(z), zero));
+	case MASKED_LOG: /* for z <= 0 the first operand is NaN and the second is taken */
+		return weir_where(weir_gt(z, zero), weir_add(a, weir_mul(weir_log(z), zero)), a);
 	default: return a;
 	}
 }
