@@ -188,6 +188,8 @@ void weir_flow_options_init(weir_flow_options *o)
 #define RULE_saturated_share(value) .saturated_share = value,
 #define RULE_spike(value) .spike = value,
 #define RULE_flat_slope(value)
+#define RULE_flat_derivative(value)
+#define RULE_fair_share(value)
 #define RULE_fair_gain(value)
 #define RULE_large_input(value)
 #include "flow/rules.def"

@@ -8,7 +8,9 @@
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
  *   loss.c     what the loss itself tells, validation
  *   births.c   who made the first inf, NaN, subnormal, zero
- *   verdict.c  slope, total, depth budget, verdict, cause, by rules.def
+ *   way.c      the nodes that all of the gradient passes
+ *   slope.c    slope, total, bound, depth budget
+ *   verdict.c  the verdict, cause.c its cause, by rules.def
  *   noise.c curvature.c whatif.c            on request
  *   report.c report_json.c report_html.c dot.c dot_place.c   the forms of a report
  *   record.c record_jsonl.c record_tensorboard.c record_ring.c   what is written at every step */
@@ -27,6 +29,8 @@ typedef struct record {
 	unsigned flags; /* of the floating-point unit that the operation raised */
 	bool has_out, has_delta;
 	uint8_t bad;     /* births.c: which of its value and gradient reach the loss or a parameter */
+	uint8_t way;     /* way.c: all of the gradient passes it */
+	int64_t reader;  /* way.c: the last node that reads it on that way, or -1 */
 	int64_t layer;   /* it is part of, or -1 */
 	int64_t from;    /* the layer that its value comes from: its own, else that of its deepest operand; or -1 */
 	int64_t counted; /* layer that counted this parameter last, or -1 */

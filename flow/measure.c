@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "flow/verdict.h"
 #include "kernels/reduce.h"
 
 static double norm_of(const weir_tensor *t)
@@ -58,6 +59,25 @@ static double slope_limit(const weir_flow *f, const layer *l)
 	return UNKNOWN;
 }
 
+/* Share of the elements of slope that are next to nothing beside the most that they can be. */
+static double flat_share(const weir_tensor *slope, double limit)
+{
+	int64_t n = weir_numel(slope), flat = 0;
+	double least = rule_flat_derivative * limit;
+
+	if (!(least > 0)) return UNKNOWN;
+	if (weir_dtype_of(slope) == WEIR_F32) {
+		const float *v = weir_data(slope);
+
+		for (int64_t i = 0; i < n; i++) flat += v[i] < least && v[i] > -least;
+	} else {
+		const double *v = weir_data(slope);
+
+		for (int64_t i = 0; i < n; i++) flat += v[i] < least && v[i] > -least;
+	}
+	return (double)flat / (double)n;
+}
+
 /* f' over the layer's last activation: the vjp of ones through element-wise nodes is the derivative itself. */
 static void measure_slope(const weir_flow *f, layer *l)
 {
@@ -77,6 +97,7 @@ static void measure_slope(const weir_flow *f, layer *l)
 		l->public.act_slope = rms(norm_of(slope), weir_numel(slope));
 		l->public.act_slope_max = s.largest;
 		l->public.act_slope_limit = slope_limit(f, l);
+		l->public.saturated = flat_share(slope, l->public.act_slope_limit);
 	}
 	weir_rewind(w, place, NULL, 0);
 }
@@ -144,7 +165,7 @@ void weir__flow_measure(weir_flow *f)
 		weir_flow_layer *p = &f->layers[i].public;
 
 		p->weight_norm = p->param_grad_norm = p->update_ratio = UNKNOWN;
-		p->act_slope = p->act_slope_max = p->act_slope_limit = UNKNOWN;
+		p->act_slope = p->act_slope_max = p->act_slope_limit = p->saturated = UNKNOWN;
 	}
 	count_params(f);
 	for (int64_t i = 0; i < f->count; i++) {

@@ -1,207 +1,146 @@
-/* verdict.c: slope over depth, total, verdict and cause.
+/* verdict.c: the verdict, by the rules of rules.def in this order:
  *
- * Every rule is a ratio (see rules.def), so a loss in other units gives the same verdict. The slope over depth tells what the norm of a
- * parameter's gradient cannot: in a linear net <W_l, dL/dW_l> is the same number for every l. */
-#include "flow/flow.h"
+ *   non-finite   an inf or NaN has reached the loss or a parameter's gradient: nothing else can be measured
+ *   dead         a layer that passes nothing on: behind it there is no gradient to judge
+ *   exploding    the gradient grows too far, in all or between any two nodes that all of it passes (way.c)
+ *   saturated    a layer whose activation answers nothing; before vanishing, which it explains
+ *   vanishing    as exploding
+ *
+ * Every rule is a ratio, so a loss in other units gives the same verdict; what is not known fires no rule. The slope over depth tells what
+ * the norm of a parameter's gradient cannot: in a linear net <W_l, dL/dW_l> is the same number for every l. */
+#include "flow/verdict.h"
 
 #include <string.h>
 
 #include "engine/text.h"
 
-#define WEIR_RULE(name, value, reason) static const double rule_##name = value;
-#include "flow/rules.def"
-
-static bool usable(double x)
-{
-	return x > 0 && is_finite(x);
-}
-
-/* Least squares of log2 delta over the depth of the layers. Where numbers underflow, rounding makes the norm, not the layer: left out. */
-static void fit(weir_flow *f)
-{
-	double n = 0, sx = 0, sy = 0, sxx = 0, sxy = 0, syy = 0, base = 0;
-	weir_flow_summary *s = &f->sum;
-
-	s->gain_per_layer = s->bits_per_layer = s->r2 = UNKNOWN;
-	for (int pass = 0; pass < 2; pass++) { /* the means, then the products around them */
-		for (int64_t i = 0; i < f->count; i++) {
-			const weir_flow_layer *p = &f->layers[i].public;
-			double x = (double)p->depth, y;
-
-			if (!usable(p->delta_norm) || p->subnormals) continue;
-			y = weir__flow_log2(p->delta_norm);
-			if (pass) {
-				x -= sx / n, y -= sy / n;
-				sxx += x * x, sxy += x * y, syy += y * y;
-			} else {
-				n += 1, sx += x, sy += y;
-				base = y * y > base ? y * y : base;
-			}
-		}
-	}
-	if (n < 2 || sxx <= 0) return;
-	s->bits_per_layer = -sxy / sxx; /* backward is against the numbering */
-	s->gain_per_layer = weir__flow_exp2(s->bits_per_layer);
-	s->r2 = syy > 1e-24 * n * (1 + base) ? sxy * sxy / (sxx * syy) : 1;
-}
-
-/* The one line of evidence, to be filled. */
-static weir__text begin(weir_flow *f)
+static void say(weir_flow *f, const char *text)
 {
 	weir__text t;
 
 	weir__text_fixed(&t, f->sum.evidence, sizeof f->sum.evidence);
-	return t;
+	weir__text_str(&t, text);
 }
 
-/* ---- the activations of all layers, taken together ---- */
+/* ---- dead ---- */
 
-typedef struct slopes {
-	int64_t with, saturated, first,
-		last; /* layers that have an activation, that are saturated; the first and last of these */
-	double mean, largest, limit,
-		lowest; /* mean rms f', largest f' seen, largest limit, lowest rms f' over its limit */
-} slopes;
-
-static bool is_saturated(const weir_flow *f, const weir_flow_layer *p)
+static bool all_zero(const weir_flow *f, int64_t node)
 {
-	return p->act_slope < f->options.saturated_slope * p->act_slope_limit; /* false where either is unknown */
+	const weir_tensor *t = node >= 0 ? weir_tape_at(f->w, node) : NULL;
+
+	return t && f->rec[node].has_out && f->rec[node].out.zeros == weir_numel(t);
 }
 
-static slopes look_at_slopes(const weir_flow *f)
+/* Its activation passes nothing on for any sample of the batch. One that got nothing but zeros, and makes nothing of them, is not the one. */
+static bool is_dead(const weir_flow *f, int64_t l)
 {
-	slopes a = { .first = -1 };
+	const weir_flow_layer *p = &f->layers[l].public;
+
+	if (!(p->act_slope == 0 && p->out_zeros >= f->options.dead_share)) return false;
+	return !all_zero(f, f->layers[l].input) || !all_zero(f, f->layers[l].z);
+}
+
+static bool is_dead_for_an_epoch(const weir_flow *f, int64_t l)
+{
+	const weir_flow_layer *p = &f->layers[l].public;
+
+	return p->units > 0 && p->dead_units >= 0 && (double)p->dead_units >= f->options.dead_units * (double)p->units;
+}
+
+/* ---- saturated ---- */
+
+/* A gate: its value multiplies another one, and it may be shut. */
+static bool is_gate(const weir_flow *f, int64_t node)
+{
+	const weir_tensor *a = weir_tape_at(f->w, node);
+
+	for (int64_t i = node + 1; i < f->records; i++) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+		bool reads = false, other = false;
+
+		if (!t || strcmp(weir_node(t).op, "mul")) continue;
+		for (int k = 0; k < weir_node(t).inputs; k++) {
+			const weir_tensor *x = weir_input(t, k);
+
+			if (x == a) reads = true;
+			else other = other || (!is_leaf(x) && !param_of(x));
+		}
+		if (reads && other) return true;
+	}
+	return false;
+}
+
+static bool is_output(const weir_flow *f, int64_t l)
+{
+	int64_t first;
+
+	return l == weir__flow_deepest(f, &first);
+}
+
+bool weir__flow_is_saturated(const weir_flow *f, int64_t l)
+{
+	const weir_flow_layer *p = &f->layers[l].public;
+
+	if (!(p->act_slope < f->options.saturated_slope * p->act_slope_limit ||
+	      p->saturated >= f->options.saturated_share))
+		return false;
+	return !is_output(f, l) && (f->layers[l].a < 0 || !is_gate(f, f->layers[l].a));
+}
+
+/* ---- ranges ---- */
+
+/* From the first to the last layer that it holds for, into the summary; false where there is none. */
+static bool find(weir_flow *f, bool (*holds)(const weir_flow *f, int64_t layer))
+{
+	int64_t first = -1, last = -1;
 
 	for (int64_t i = 0; i < f->count; i++) {
-		const weir_flow_layer *p = &f->layers[i].public;
-
-		if (!(p->act_slope == p->act_slope)) continue;
-		a.with++;
-		a.mean += p->act_slope;
-		if (p->act_slope_max > a.largest) a.largest = p->act_slope_max;
-		if (p->act_slope_limit > a.limit) a.limit = p->act_slope_limit;
-		if (!is_saturated(f, p)) continue;
-		a.saturated++;
-		if (a.first < 0) a.first = i;
-		a.last = i;
+		if (!holds(f, i)) continue;
+		if (first < 0) first = i;
+		last = i;
 	}
-	if (a.with) a.mean /= (double)a.with;
-	return a;
+	if (first < 0) return false;
+	f->sum.first_layer = first;
+	f->sum.last_layer = last;
+	return true;
 }
 
-/* Root mean square of the first layer's input. */
-static double input_size(const weir_flow *f)
+/* The layer of the operation that reads node i first, or that stands last before it. */
+static int64_t layer_at(const weir_flow *f, int64_t node)
 {
-	const weir_flow_layer *p = f->count ? &f->layers[0].public : NULL;
+	const weir_tensor *t = weir_tape_at(f->w, node);
 
-	return p && p->out_gain > 0 ? p->out_norm / p->out_gain : UNKNOWN;
+	if (!t) return -1;
+	for (int64_t i = node; i < f->records; i++) {
+		const weir_tensor *c = weir_tape_at(f->w, i);
+
+		for (int k = 0; c && k < weir_node(c).inputs; k++) {
+			const weir_tensor *x = weir_input(c, k);
+
+			while (x != t && !is_leaf(x) && param_of(x)) x = weir_input(x, 0);
+			if (x == t && f->rec[i].layer >= 0) return f->rec[i].layer;
+		}
+	}
+	return f->rec[node].from >= 0 ? f->rec[node].from : f->count - 1;
 }
 
-/* ---- causes ---- */
-
-/* The state is not that of the first step: training made it. */
-static bool came_later(const weir_flow *f, weir_verdict now)
+static void range_of_birth(weir_flow *f)
 {
-	return f->steps > 0 && f->verdict_first != now && f->verdict_first != WEIR_FLOW_NONE;
+	weir_flow_summary *s = &f->sum;
+	const weir_flow_birth *b = s->first_inf.found ? &s->first_inf : &s->first_nan;
+	int64_t l;
+
+	if (s->first_inf.found && s->first_nan.found &&
+	    (s->first_nan.step < s->first_inf.step ||
+	     (s->first_nan.step == s->first_inf.step && s->first_nan.backward < s->first_inf.backward)))
+		b = &s->first_nan;
+	if (!b->found) return;
+	l = b->number - 1;
+	if (l < 0 && b->step == s->step && b->index < f->records) l = layer_at(f, b->index);
+	if (l >= 0 && l < f->count) s->first_layer = s->last_layer = l;
 }
 
-/* Which factor makes the slope: the activations' f', the weights, or that there are so many layers. Judged by what was measured. */
-static const char *factor(weir_flow *f, weir_verdict v)
-{
-	slopes a = look_at_slopes(f);
-	double g = f->sum.gain_per_layer;
-	weir__text t = begin(f);
-
-	if (came_later(f, v)) {
-		weir__text_str(&t, "it was ");
-		weir__text_str(&t, weir_verdict_name(f->verdict_first));
-		weir__text_str(&t, " in the first step: training made it so");
-		return "learning rate";
-	}
-	if (!a.with) {
-		weir__text_str(&t, "no activation between the layers: the weights alone make the gain");
-		return "initial weights";
-	}
-	weir__text_str(&t, "f' is at most ");
-	weir__text_double(&t, a.largest, 'f', 3);
-	weir__text_str(&t, " (root mean square ");
-	weir__text_double(&t, a.mean, 'f', 3);
-	if (v == WEIR_FLOW_VANISHING && a.largest < rule_flat_slope) {
-		weir__text_str(&t, "): it shrinks the gradient whatever the weights");
-		if (!a.saturated && a.limit > 0) weir__text_str(&t, "; not saturation");
-		return "activation";
-	}
-	if (g <= rule_fair_gain && g * rule_fair_gain >= 1) {
-		weir__text_str(&t, "); each layer passes ");
-		weir__text_double(&t, 100 * g, 'f', 1);
-		weir__text_str(&t, " %, none is to blame: it is their number");
-		return "depth";
-	}
-	weir__text_str(&t, v == WEIR_FLOW_VANISHING ? "); the weights do not make up for it"
-						    : "); the weights more than make up for it");
-	return "initial weights";
-}
-
-static const char *saturation_cause(weir_flow *f)
-{
-	slopes a = look_at_slopes(f);
-	double size = input_size(f);
-	weir__text t = begin(f);
-
-	weir__text_str(&t, "f' has a root mean square of ");
-	weir__text_double(&t, a.mean, 'p', 2);
-	weir__text_str(&t, " of a possible ");
-	weir__text_double(&t, a.limit, 'p', 3);
-	if (size > rule_large_input) {
-		weir__text_str(&t, "; the inputs are large, root mean square ");
-		weir__text_double(&t, size, 'p', 3);
-		return "data scale";
-	}
-	weir__text_str(&t, ": the activations are saturated, ");
-	weir__text_double(&t, (double)a.saturated, 'f', 0);
-	weir__text_str(&t, " layers of ");
-	weir__text_double(&t, (double)a.with, 'f', 0);
-	return came_later(f, WEIR_FLOW_SATURATED) ? "learning rate" : "initial weights";
-}
-
-static const char *nonfinite_cause(weir_flow *f)
-{
-	const weir_flow_summary *s = &f->sum;
-	bool inf = s->first_inf.found &&
-		   (!s->first_nan.found || s->first_inf.step < s->first_nan.step ||
-		    (s->first_inf.step == s->first_nan.step && s->first_inf.backward <= s->first_nan.backward));
-	const weir_flow_birth *b = inf ? &s->first_inf : &s->first_nan;
-	double size = input_size(f);
-	weir__text t = begin(f);
-
-	if (b->found) {
-		weir__text_str(&t, inf ? "first inf in " : "first NaN in ");
-		weir__text_str(&t, b->backward ? "the gradient of " : "");
-		weir__text_str(&t, b->layer);
-	} else {
-		weir__text_str(&t, "the loss is not finite");
-	}
-	if (came_later(f, WEIR_FLOW_NONFINITE) || (b->found && b->step > f->options.first_step)) return "learning rate";
-	if (b->found && !b->number && (!strcmp(b->op, "input") || !strcmp(b->op, "param"))) {
-		weir__text_str(&t, ", which is no operation: it was there before");
-		return strcmp(b->op, "input") ? "initial weights" : "data scale";
-	}
-	if (size > 1 / rule_vanishing * rule_large_input) return "data scale";
-	return "initial weights";
-}
-
-/* ---- verdicts ---- */
-
-/* The first layer whose activation passes nothing on for any sample of the batch, or -1. */
-static int64_t dead_layer(const weir_flow *f)
-{
-	for (int64_t i = 0; i < f->count; i++) {
-		const weir_flow_layer *p = &f->layers[i].public;
-
-		if (p->act_slope == 0 && p->out_zeros >= f->options.dead_share) return i;
-	}
-	return -1;
-}
+/* ---- the verdict ---- */
 
 static bool any_nonfinite(const weir_flow *f)
 {
@@ -210,118 +149,74 @@ static bool any_nonfinite(const weir_flow *f)
 		const weir_tensor *t = weir_tape_at(f->w, i);
 		const record *r = &f->rec[i];
 
-		if (r->has_delta && r->delta.nan + r->delta.pos_inf + r->delta.neg_inf && t && is_leaf(t) &&
-		    param_of(t))
-			return true;
+		if (r->has_delta && weir__flow_nonfinite(&r->delta) && t && is_leaf(t) && param_of(t)) return true;
 	}
 	return false;
 }
 
-/* The range of layers whose own gain is on the wrong side of 1. */
-static void range(weir_flow *f, bool shrinks)
+static weir_verdict of_way(weir_flow *f, const way *y)
 {
 	weir_flow_summary *s = &f->sum;
-	int64_t first = -1, last = -1;
+	int64_t lo = 0, hi = 0;
+	weir_verdict v = weir__flow_judge_way(f, y, &lo, &hi);
 
-	for (int64_t i = 0; i < f->count; i++) {
-		const weir_flow_layer *p = &f->layers[i].public;
-
-		if (!(shrinks ? p->gain < 1 || p->subnormals || p->delta_norm == 0 : p->gain > 1)) continue;
-		if (first < 0) first = i;
-		last = i;
+	if (v != WEIR_FLOW_EXPLODING && find(f, weir__flow_is_saturated)) {
+		s->cause = weir__flow_saturation_cause(f);
+		return WEIR_FLOW_SATURATED;
 	}
-	if (first < 0) return;
-	s->first_layer = first;
-	s->last_layer = last;
+	if (v == WEIR_FLOW_HEALTHY) return v;
+	if (y->at[lo].first >= 0) s->first_layer = y->at[lo].first;
+	if (y->at[hi].last >= 0) s->last_layer = y->at[hi].last;
+	s->cause = weir__flow_slope_cause(f, v, y, lo, hi);
+	return v;
 }
 
-/* From the deepest layer that has a gradient back to the first on its way; fills what the two say. Returns whether there is a gradient. */
-static bool total(weir_flow *f)
+static weir_verdict judge(weir_flow *f, const way *y, bool gradient)
 {
 	weir_flow_summary *s = &f->sum;
-	int64_t last = -1, first, in;
-	double far;
-
-	s->total_gain = s->input_delta_norm = UNKNOWN;
-	for (int64_t i = 0; i < f->count; i++) {
-		const weir_flow_layer *p = &f->layers[i].public;
-
-		if (p->delta_norm == p->delta_norm && (last < 0 || p->depth >= f->layers[last].public.depth)) last = i;
-	}
-	if (last < 0) return false;
-	for (first = last;;) {
-		in = f->layers[first].input;
-		if (in < 0 || f->rec[in].from < 0 || f->rec[in].from >= first) break;
-		first = f->rec[in].from;
-	}
-	if (in >= 0) s->input_delta_norm = f->rec[in].delta_norm;
-	far = s->input_delta_norm == s->input_delta_norm ? s->input_delta_norm : f->layers[first].public.delta_norm;
-	if (f->layers[last].public.delta_norm > 0) s->total_gain = far / f->layers[last].public.delta_norm;
-	return f->layers[last].public.delta_norm != 0;
-}
-
-static weir_verdict judge(weir_flow *f)
-{
-	weir_flow_summary *s = &f->sum;
-	int64_t dead = dead_layer(f);
-	slopes a = look_at_slopes(f);
-	bool gradient = total(f);
-	weir__text t = begin(f);
 
 	if (any_nonfinite(f)) {
-		s->cause = nonfinite_cause(f);
+		range_of_birth(f);
+		s->cause = weir__flow_nonfinite_cause(f);
 		return WEIR_FLOW_NONFINITE;
 	}
 	if (!f->count) {
-		weir__text_str(&t, "no operation was seen; watch before the forward pass");
+		say(f, "no operation was seen; watch before the forward pass");
 		return WEIR_FLOW_NONE;
 	}
-	if (dead >= 0) {
-		s->cause = came_later(f, WEIR_FLOW_DEAD)      ? "learning rate"
-			   : input_size(f) > rule_large_input ? "data scale"
-							      : "initial weights";
-		s->first_layer = s->last_layer = dead;
-		weir__text_str(&t, "every output of ");
-		weir__text_str(&t, f->layers[dead].public.name);
-		weir__text_str(&t, " is zero on this batch, and so is its slope: nothing flows back through it");
+	if (find(f, is_dead)) {
+		s->cause = weir__flow_dead_cause(f, false);
+		return WEIR_FLOW_DEAD;
+	}
+	if (find(f, is_dead_for_an_epoch)) {
+		s->cause = weir__flow_dead_cause(f, true);
 		return WEIR_FLOW_DEAD;
 	}
 	if (!gradient) {
-		weir__text_str(&t,
-			       s->total_gain == s->total_gain
-				       ? ""
-				       : "no gradient arrives at the last layer: no backward was seen, or it is zero");
+		if (!(s->total_gain == s->total_gain))
+			say(f, "no gradient arrives at the last layer: no backward was seen, or it is zero");
 		return WEIR_FLOW_NONE;
 	}
-	if (2 * a.saturated > a.with) {
-		s->cause = saturation_cause(f);
-		s->first_layer = a.first;
-		s->last_layer = a.last;
-		return WEIR_FLOW_SATURATED;
-	}
-	if (s->total_gain < f->options.vanishing) {
-		range(f, true);
-		s->cause = factor(f, WEIR_FLOW_VANISHING);
-		return WEIR_FLOW_VANISHING;
-	}
-	if (s->total_gain > f->options.exploding) {
-		range(f, false);
-		s->cause = factor(f, WEIR_FLOW_EXPLODING);
-		return WEIR_FLOW_EXPLODING;
-	}
-	return WEIR_FLOW_HEALTHY;
+	return of_way(f, y);
 }
 
 void weir__flow_judge(weir_flow *f)
 {
 	weir_flow_summary *s = &f->sum;
+	way y;
+	bool gradient;
 
-	fit(f);
 	s->first_layer = 0;
 	s->last_layer = f->count - 1;
 	s->cause = NULL;
 	s->evidence[0] = 0;
-	s->verdict = judge(f);
+	if (weir__flow_way(f, &y)) {
+		weir__flow_slope(f, &y);
+		gradient = weir__flow_total(f);
+		weir__flow_budgets(f);
+		s->verdict = judge(f, &y, gradient);
+	}
+	weir__flow_way_free(f, &y);
 }
 
 const char *weir_verdict_name(weir_verdict v)

@@ -1,0 +1,256 @@
+/* cause.c: why: initial weights, activation, depth, learning rate or data scale, and in one line what that rests on. */
+#include "flow/verdict.h"
+
+#include <string.h>
+
+#include "engine/text.h"
+
+/* The one line of evidence, to be filled. */
+static weir__text begin(weir_flow *f)
+{
+	weir__text t;
+
+	weir__text_fixed(&t, f->sum.evidence, sizeof f->sum.evidence);
+	return t;
+}
+
+static void number(weir__text *t, const char *before, double x, const char *behind)
+{
+	weir__text_str(t, before);
+	weir__text_double(t, x, 'p', 3);
+	weir__text_str(t, behind);
+}
+
+double weir__flow_input_size(const weir_flow *f)
+{
+	const weir_flow_layer *p = f->count ? &f->layers[0].public : NULL;
+
+	return p && p->out_gain > 0 ? p->out_norm / p->out_gain : UNKNOWN;
+}
+
+/* ---- what training made ---- */
+
+/* What grows until it overflows was one fault from the beginning; so was what was stuck until nothing came through. */
+static bool same_story(weir_verdict first, weir_verdict now)
+{
+	if (first == WEIR_FLOW_EXPLODING || first == WEIR_FLOW_NONFINITE)
+		return now == WEIR_FLOW_EXPLODING || now == WEIR_FLOW_NONFINITE;
+	if (first == WEIR_FLOW_SATURATED || first == WEIR_FLOW_DEAD) return now == first || now == WEIR_FLOW_VANISHING;
+	return now == first;
+}
+
+/* The state is not that of the first step: training made it. */
+static bool came_later(const weir_flow *f, weir_verdict now)
+{
+	return f->steps > 0 && f->verdict_first != WEIR_FLOW_NONE && !same_story(f->verdict_first, now);
+}
+
+static const char *by_training(weir_flow *f, weir__text *t, const char *link)
+{
+	weir__text_str(t, link);
+	weir__text_str(t, "it was ");
+	weir__text_str(t, weir_verdict_name(f->verdict_first));
+	weir__text_str(t, " in the first step: training made it so");
+	return "learning rate";
+}
+
+/* ---- the activations of the layers to blame, taken together ---- */
+
+typedef struct slopes {
+	int64_t with;
+	double mean, largest; /* mean rms f', largest f' seen */
+} slopes;
+
+static slopes look_at_slopes(const weir_flow *f, int64_t first, int64_t last)
+{
+	slopes a = { .with = 0 };
+
+	for (int64_t i = first; i >= 0 && i <= last; i++) {
+		const weir_flow_layer *p = &f->layers[i].public;
+
+		if (!(p->act_slope == p->act_slope)) continue;
+		a.with++;
+		a.mean += p->act_slope;
+		if (p->act_slope_max > a.largest) a.largest = p->act_slope_max;
+	}
+	if (a.with) a.mean /= (double)a.with;
+	return a;
+}
+
+static const char *the_activation(weir__text *t, const slopes *a)
+{
+	number(t, "f' is at most ", a->largest, "");
+	number(t, " (root mean square ", a->mean, "): it shrinks the gradient whatever the weights; not saturation");
+	return "activation";
+}
+
+/* sigma_w of a layer with one matrix: √fan_in times the root mean square of its weights; NaN where it has none. */
+static double weight_spread(const weir_flow *f, int64_t l)
+{
+	const weir_tensor *out = weir_tape_at(f->w, f->layers[l].last);
+	int rank = weir_rank(out);
+
+	return rank ? f->layers[l].public.weight_norm / __builtin_sqrt((double)weir_shape(out)[rank - 1]) : UNKNOWN;
+}
+
+/* One layer: what it does, and what the others do. */
+static void alone(const weir_flow *f, weir__text *t, const way *y, int64_t at)
+{
+	const weir_flow_layer *p = &f->layers[y->at[at].first].public;
+	int64_t others = y->n - 2 - y->from;
+	double rest = y->at[y->from].bits - y->at[y->n - 1].bits - y->at[at].gain, sigma;
+
+	weir__text_str(t, p->name);
+	number(t, " alone multiplies the gradient by ", weir__flow_exp2(y->at[at].gain), "");
+	if (others > 0) number(t, ", the others by ", weir__flow_exp2(rest / (double)others), " each");
+	sigma = weight_spread(f, y->at[at].first);
+	if (sigma == sigma) number(t, "; its weights times sqrt fan-in: ", sigma, "");
+}
+
+const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, int64_t lo, int64_t hi)
+{
+	int64_t first = y->at[lo].first, last = y->at[hi].last;
+	slopes a = look_at_slopes(f, first, last);
+	double size = weir__flow_input_size(f), gain = 0;
+	bool shrinks = v == WEIR_FLOW_VANISHING;
+	weir__text t = begin(f);
+
+	if (came_later(f, v)) return by_training(f, &t, "");
+	for (int64_t i = lo; i <= hi; i++) gain += y->at[i].gain;
+	gain = weir__flow_exp2(gain / (double)(hi - lo + 1));
+	if (shrinks && first == 0 && last == 0 && size > rule_large_input && a.with && a.mean < rule_flat_slope) {
+		number(&t, "the inputs are large, root mean square ", size, "");
+		number(&t, ": there f' is ", a.mean, "");
+		return "data scale";
+	}
+	if (shrinks && a.with && a.largest < rule_flat_slope) return the_activation(&t, &a);
+	if (lo == hi && y->n - y->from > 2 && first >= 0) {
+		alone(f, &t, y, lo);
+		return "initial weights";
+	}
+	if (!a.with) {
+		number(&t, "gain ", gain, " per layer; no activation between the layers: the weights alone make it");
+		return "initial weights";
+	}
+	number(&t, "f' is at most ", a.largest, "");
+	number(&t, " (root mean square ", a.mean, ")");
+	if (gain <= rule_fair_gain && gain * rule_fair_gain >= 1) {
+		number(&t, "; each layer passes ", 100 * gain, " %, none is to blame: it is their number");
+		return "depth";
+	}
+	if (!shrinks && a.mean * rule_flat_slope > 1 && a.mean * a.mean > gain) {
+		weir__text_str(&t, ": it makes more of the gain than the weights");
+		return "activation";
+	}
+	number(&t, ", the gain ", gain,
+	       shrinks ? "; the weights do not make up for it" : "; the weights more than make up for it");
+	return "initial weights";
+}
+
+/* ---- units that answer nothing ---- */
+
+const char *weir__flow_saturation_cause(weir_flow *f)
+{
+	int64_t first = f->sum.first_layer, last = f->sum.last_layer, with = 0, bad = 0;
+	double size = weir__flow_input_size(f), slope = 0, limit = UNKNOWN;
+	weir__text t = begin(f);
+
+	for (int64_t i = 0; i < f->count; i++) {
+		const weir_flow_layer *p = &f->layers[i].public;
+
+		if (!(p->act_slope_limit == p->act_slope_limit)) continue;
+		with++;
+		if (!weir__flow_is_saturated(f, i)) continue;
+		bad++;
+		slope += p->act_slope;
+		limit = p->act_slope_limit;
+	}
+	number(&t, "f' has a root mean square of ", slope / (double)(bad ? bad : 1), "");
+	number(&t, " of a possible ", limit, "");
+	if (f->layers[first].public.saturated == f->layers[first].public.saturated && first == last)
+		number(&t, ", and is next to nothing in ", 100 * f->layers[first].public.saturated,
+		       " % of the outputs");
+	weir__text_format(&t, ": %lld layer%s of %lld", (long long)bad, bad == 1 ? "" : "s", (long long)with);
+	if (size > rule_large_input && first == 0) {
+		number(&t, "; the inputs are large, root mean square ", size, "");
+		return "data scale";
+	}
+	return came_later(f, WEIR_FLOW_SATURATED) ? by_training(f, &t, "; ") : "initial weights";
+}
+
+const char *weir__flow_dead_cause(weir_flow *f, bool census)
+{
+	const weir_flow_layer *p = &f->layers[f->sum.first_layer].public;
+	double size = weir__flow_input_size(f);
+	weir__text t = begin(f);
+
+	if (census) {
+		weir__text_format(&t, "%lld of %lld units of ", (long long)p->dead_units, (long long)p->units);
+		weir__text_str(&t, p->name);
+		weir__text_str(&t, " passed nothing for a whole epoch");
+	} else {
+		weir__text_str(&t, "every output of ");
+		weir__text_str(&t, p->name);
+		weir__text_str(&t, " is zero on this batch, and so is its slope: nothing flows back through it");
+	}
+	if (came_later(f, WEIR_FLOW_DEAD)) return by_training(f, &t, "; ");
+	return size > rule_large_input && f->sum.first_layer == 0 ? "data scale" : "initial weights";
+}
+
+/* ---- not finite ---- */
+
+/* What layers multiply the values by on the way to layer number `end`, per layer. */
+static double growth(const weir_flow *f, int64_t end)
+{
+	double bits = 0, n = 0;
+
+	for (int64_t i = 0; i < f->count && i < end; i++) {
+		if (!usable(f->layers[i].public.out_gain)) continue;
+		bits += weir__flow_log2(f->layers[i].public.out_gain);
+		n += 1;
+	}
+	return n > 0 ? weir__flow_exp2(bits / n) : UNKNOWN;
+}
+
+/* Operations that are not defined, or have no derivative, everywhere. */
+static bool has_an_edge(const char *op)
+{
+	static const char *const ops[] = { "log", "div", "pow", "sqrt", "norm" };
+
+	for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
+		if (!strcmp(op, ops[i])) return true;
+	}
+	return false;
+}
+
+const char *weir__flow_nonfinite_cause(weir_flow *f)
+{
+	const weir_flow_summary *s = &f->sum;
+	bool inf = s->first_inf.found &&
+		   (!s->first_nan.found || s->first_inf.step < s->first_nan.step ||
+		    (s->first_inf.step == s->first_nan.step && s->first_inf.backward <= s->first_nan.backward));
+	const weir_flow_birth *b = inf ? &s->first_inf : &s->first_nan;
+	bool later = came_later(f, WEIR_FLOW_NONFINITE), leaf;
+	double size = weir__flow_input_size(f), grows;
+	weir__text t = begin(f);
+
+	if (!b->found) {
+		weir__text_str(&t, "the loss is not finite");
+		return later ? by_training(f, &t, "; ") : "initial weights";
+	}
+	leaf = !strcmp(b->op, "input") || !strcmp(b->op, "param");
+	weir__text_str(&t, inf ? "first inf in " : "first NaN in ");
+	weir__text_str(&t, b->backward ? "the gradient of " : "");
+	weir__text_str(&t, b->layer);
+	if (leaf) weir__text_str(&t, ", which is no operation: it was there before");
+	if (leaf && !strcmp(b->op, "input")) return "data scale";
+	if (later) return by_training(f, &t, "; ");
+	if (f->verdict_first == WEIR_FLOW_EXPLODING) weir__text_str(&t, "; it was exploding in the first step already");
+	if (size > rule_large_input / rule_vanishing) return "data scale";
+	if (has_an_edge(b->op)) {
+		weir__text_str(&t, ", an operation that is not defined everywhere");
+		return NULL;
+	}
+	grows = growth(f, b->number);
+	return grows > 1 && grows <= rule_fair_gain ? "depth" : "initial weights";
+}
