@@ -217,7 +217,8 @@ static void follow_activation(const weir_flow *f, layer *l, const weir_tensor *t
 	}
 	l->chain_a = i;
 	l->bent = l->bent || weir__flow_bends(t);
-	if (l->bent) {
+	if (l->bent &&
+	    strcmp(weir_node(t).op, "affine") != 0) { /* a scale behind it, of a branch, is not the activation's */
 		l->z = l->chain_z;
 		l->a = l->chain_a;
 	}

@@ -29,6 +29,18 @@ typedef struct block {
 	weir_module *linear, *gate, *norm, *norm2, *q, *k, *v, *o, *up, *down;
 } block;
 
+/* 1, 0, 1, 0, ... along the last axis. */
+static weir_tensor *every_other(const weir_tensor *a)
+{
+	double v[256];
+	int64_t n = weir_shape(a)[1];
+	weir_tensor *t = weir_full(weir_context(a), weir_dtype_of(a), 1, &n, 0);
+
+	for (int64_t i = 0; i < n; i++) v[i] = (double)(~i & 1);
+	weir_write_f64(t, v, n);
+	return t;
+}
+
 static weir_tensor *extra(const block *b, weir_tensor *z, weir_tensor *a)
 {
 	weir_ctx *w = weir_context(a);
@@ -37,7 +49,7 @@ static weir_tensor *extra(const block *b, weir_tensor *z, weir_tensor *a)
 	switch (b->fault) {
 	case LOG_OF_RELU: return weir_log(a);
 	case EXP: return weir_exp(weir_affine(a, b->n->by, 0));
-	case ROOT: return weir_pow(weir_affine(a, 0, 0), 0.5);
+	case ROOT: return weir_pow(weir_mul(a, every_other(a)), 0.5);
 	case MASKED_ROOT: return weir_pow(a, 0.5);
 	case OVER_NORM: a = weir_affine(a, 0, 0); return weir_div(a, weir_norm(a, 1, (const int[]){ -1 }, true));
 	case MASKED_LOG: /* for z <= 0 the first operand is NaN and the second is taken */
@@ -328,12 +340,16 @@ double round_to(double x, fault type)
 	return fabs(y) > limit ? copysign(INFINITY, x) : y;
 }
 
+/* Of what flows on, not of parameters, whose gradients are sums over the batch. */
 static weir_tensor *round_gradient(const weir_event *e, void *user)
 {
 	int64_t n = weir_numel(e->value);
-	double *v = malloc((size_t)n * sizeof *v);
-	weir_tensor *t = weir_full(e->ctx, weir_dtype_of(e->value), weir_rank(e->value), weir_shape(e->value), 0);
+	weir_tensor *t;
+	double *v;
 
+	if (!weir_node(e->node).inputs) return e->value;
+	t = weir_full(e->ctx, weir_dtype_of(e->value), weir_rank(e->value), weir_shape(e->value), 0);
+	v = malloc((size_t)n * sizeof *v);
 	weir_read_f64(e->value, v, n);
 	for (int64_t i = 0; i < n; i++) v[i] = round_to(v[i], *(fault *)user);
 	weir_write_f64(t, v, n);

@@ -32,13 +32,13 @@ typedef enum fault {
 	BAD_INPUT,   /* one number of the input is `by` */
 	LOG_OF_RELU, /* behind layer `at`: ln of its output, which has zeros */
 	EXP,         /* e to the `by` times its output */
-	ROOT,        /* its output times 0, to the power ½: a finite value whose derivative is not */
+	ROOT,        /* every other unit times 0, all to the power ½: finite values whose derivatives are not */
 	MASKED_ROOT, /* its output to the power ½: an infinite derivative where ReLU, which selects, lets nothing back */
 	OVER_NORM,   /* its output times 0, divided by its norm */
 	MASKED_LOG,  /* where(z > 0, a + 0 ln z, a): a NaN that where() leaves out */
 	UNUSED_NAN,  /* ln of a negative number beside the network that the loss does not read */
 	LOG_OF_LOSS, /* ln of a loss that is 0 */
-	ROUND_F16,   /* all gradients are rounded to f16, as if they were kept in it */
+	ROUND_F16,   /* the gradients that flow are rounded to f16, as if they were kept in it */
 	ROUND_BF16
 } fault;
 

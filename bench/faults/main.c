@@ -48,6 +48,8 @@ static int number_of(const run *r, int64_t i)
 	const weir_flow_layer *p = weir_flow_layer_at(r->flow, i);
 	int k = p ? module_number(p->name) : -1;
 
+	if (p && !strcmp(p->name, "cell.head")) return r->n->depth - 1;
+
 	return k >= 0 || !p ? k : (int)p->call - 1;
 }
 
