@@ -111,7 +111,7 @@ const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, i
 {
 	int64_t first = y->at[lo].first, last = y->at[hi].last;
 	slopes a = look_at_slopes(f, first, last);
-	double size = weir__flow_input_size(f), gain = 0;
+	double size = weir__flow_input_size(f), gain = 0, each;
 	bool shrinks = v == WEIR_FLOW_VANISHING;
 	weir__text t = begin(f);
 
@@ -134,8 +134,9 @@ const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, i
 	}
 	number(&t, "f' is at most ", a.largest, "");
 	number(&t, " (root mean square ", a.mean, ")");
-	if (gain <= rule_fair_gain && gain * rule_fair_gain >= 1) {
-		number(&t, "; each layer passes ", 100 * gain, " %, none is to blame: it is their number");
+	each = weir__flow_exp2((y->at[y->from].bits - y->at[y->n - 1].bits) / (double)(y->n - 1 - y->from));
+	if (each <= rule_fair_gain && each * rule_fair_gain >= 1 && 2 * (hi - lo + 1) >= y->n - 1 - y->from) {
+		number(&t, "; a layer passes ", 100 * each, " % on average, none is to blame: it is their number");
 		return "depth";
 	}
 	if (!shrinks && a.mean * rule_flat_slope > 1 && a.mean * a.mean > gain) {

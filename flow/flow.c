@@ -190,6 +190,7 @@ void weir_flow_options_init(weir_flow_options *o)
 #define RULE_flat_slope(value)
 #define RULE_flat_derivative(value)
 #define RULE_fair_share(value)
+#define RULE_main_share(value)
 #define RULE_fair_gain(value)
 #define RULE_large_input(value)
 #include "flow/rules.def"

@@ -160,7 +160,8 @@ static weir_verdict of_way(weir_flow *f, const way *y)
 	int64_t lo = 0, hi = 0;
 	weir_verdict v = weir__flow_judge_way(f, y, &lo, &hi);
 
-	if (v != WEIR_FLOW_EXPLODING && find(f, weir__flow_is_saturated)) {
+	if ((v != WEIR_FLOW_EXPLODING || !(s->total_gain > f->options.exploding)) && find(f, weir__flow_is_saturated) &&
+	    (v != WEIR_FLOW_EXPLODING || (s->first_layer <= y->at[lo].first && s->last_layer >= y->at[hi].last))) {
 		s->cause = weir__flow_saturation_cause(f);
 		return WEIR_FLOW_SATURATED;
 	}

@@ -194,20 +194,33 @@ static void best_stretch(const way *y, double sign, double toll, int64_t *lo, in
 	}
 }
 
-/* The stretch to blame: of the whole slope those who do at least a fair share of it. One bad layer among good ones is left alone, a common
- * slope takes in nearly all. */
+static double sum_of(const way *y, int64_t lo, int64_t hi)
+{
+	double sum = 0;
+
+	for (int64_t i = lo; i <= hi; i++) sum += y->at[i].gain;
+	return sum;
+}
+
+/* The stretch to blame: from the one that makes the most of it, what does less than a fair share of the average is taken away at the ends,
+ * as long as most of it remains. One bad layer among good ones is left alone; a common slope takes in nearly all, however noisy. */
 static void blame(const way *y, double sign, int64_t *lo, int64_t *hi)
 {
-	double toll = 0;
+	double whole, sum, toll = 0;
 
+	best_stretch(y, sign, toll, lo, hi);
+	whole = sum = sign * sum_of(y, *lo, *hi);
 	for (int64_t round = 0; round < y->n; round++) {
-		double sum = 0, more;
+		double more = rule_fair_share * sum / (double)(*hi - *lo + 1);
+		int64_t a, b;
 
-		best_stretch(y, sign, toll, lo, hi);
-		for (int64_t i = *lo; i <= *hi; i++) sum += sign * y->at[i].gain;
-		more = rule_fair_share * sum / (double)(*hi - *lo + 1);
 		if (!(more > toll)) break;
 		toll = more;
+		best_stretch(y, sign, toll, &a, &b);
+		sum = sign * sum_of(y, a, b);
+		if (sum < rule_main_share * whole) break;
+		*lo = a;
+		*hi = b;
 	}
 	if (sign > 0 || *lo == *hi) return;
 	while (*lo > y->from + 1 && y->at[*lo - 1].zero)

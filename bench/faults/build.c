@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+uint64_t faults_seed;
+
 enum { CLASSES = 10, TOKENS = 8, WORDS = 20 };
 
 static double or_else(double x, double otherwise)
@@ -432,7 +434,7 @@ void run_network(run *r, const network *n, double loss_scale)
 	weir_options_init(&o);
 	o.handler = NULL;
 	o.threads = 1;
-	o.seed = 100 + n->seed;
+	o.seed = 100 + n->seed + 1000 * faults_seed;
 	o.ieee_subnormals = true;
 	r->w = weir_open(&o);
 	weir_module_dtype(r->w, n->dtype);

@@ -81,6 +81,7 @@ typedef struct network {
 
 extern const network networks[];
 extern const int network_count;
+extern uint64_t faults_seed; /* on top of each network's own */
 
 /* A network that was run: everything that any tool may look at. */
 typedef struct run {

@@ -3,6 +3,7 @@
  *   faults              the table; exit 1 unless our score reaches the bars
  *   faults --list       every network and what each said of it as well
  *   faults --markdown   the table for the documentation
+ *   faults --seed N     other weights and data
  *
  * Verdict: of a planted fault, the right kind is among what is said. Layer: and the range said for it is right too: exactly the layer, or at
  * least three quarters of the layers where all of them share in it. Alarm: anything is said of a healthy network. Tools that do
@@ -11,6 +12,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { OURS = RIVALS, TOOLS, KINDS = WEIR_FLOW_NONFINITE + 1, SCALES = 3 };
@@ -182,8 +184,10 @@ int main(int argc, char **argv)
 	static opinion first[TOOLS], o[TOOLS];
 	int cases[KINDS] = { 0 }, planted;
 
-	if (argc > 1 && !list && !markdown) {
-		fprintf(stderr, "faults: \"%s\": the options are --list and --markdown\n", argv[1]);
+	if (argc > 2 && !strcmp(argv[1], "--seed")) {
+		faults_seed = strtoull(argv[2], NULL, 10);
+	} else if (argc > 1 && !list && !markdown) {
+		fprintf(stderr, "faults: \"%s\": the options are --list, --markdown and --seed N\n", argv[1]);
 		return 2;
 	}
 	for (int i = 0; i < network_count; i++) {

@@ -40,8 +40,8 @@ typedef struct weir_flow_options {
 	double exploding;  /* above which it is exploding; default 100 */
 	double dead_share; /* share of zeros in an activation's output from which it is dead; default 0.999 */
 	double dead_units; /* share of a layer's units that pass nothing for a whole epoch; default 0.9 */
-	double saturated_slope; /* rms f' below this share of the most that the activation can have is saturation; default 0.1 */
-	double saturated_share; /* share of outputs with f' below 1 % of its most, from which a layer is saturated; default 0.5 */
+	double saturated_slope; /* rms f' below this share of the most that the activation can have is saturation; default 0.03 */
+	double saturated_share; /* share of outputs with f' below 1 % of its most, from which a layer is saturated; default 0.8 */
 	double spike; /* deviations (1.4826 MAD of the log norm) from the median that make a spike; default 10 */
 
 	/* ‖last update‖ / ‖W‖ of a parameter, asked once per layer, parameter and whole measurement; NULL: not reported. */
