@@ -28,6 +28,7 @@ typedef struct block {
 	const network *n;
 	fault fault;
 	bool last;
+	weir_tensor *w[4]; /* of what is made by hand */
 	weir_module *linear, *gate, *norm, *norm2, *q, *k, *v, *o, *up, *down;
 } block;
 
@@ -66,6 +67,26 @@ static weir_tensor *attend(const block *b, weir_tensor *x)
 
 	scores = weir_affine(weir_matmul(q, weir_transpose(k, -1, -2)), 1 / sqrt((double)b->n->width), 0);
 	return weir_forward(b->o, weir_matmul(weir_softmax(scores, -1), v));
+}
+
+/* Of operations alone, outside of any module's scope. */
+static weir_tensor *by_hand(weir_module *m, weir_tensor *x)
+{
+	const block *b = weir_module_data(m);
+	const network *n = b->n;
+	weir_tensor *a, *q, *k;
+
+	if (b->last) return weir_linear(x, b->w[0], NULL);
+	if (n->family == HAND_RESIDUAL) {
+		a = weir_linear(weir_act_apply(weir_linear(x, b->w[0], NULL), n->act), b->w[1], NULL);
+	} else {
+		q = weir_linear(x, b->w[0], NULL);
+		k = weir_linear(x, b->w[1], NULL);
+		a = weir_softmax(weir_affine(weir_matmul(q, weir_transpose(k, -1, -2)), 1 / sqrt((double)n->width), 0),
+				 -1);
+		a = weir_linear(weir_matmul(a, weir_linear(x, b->w[2], NULL)), b->w[3], NULL);
+	}
+	return weir_add(n->skip == 1 ? x : weir_affine(x, n->skip, 0), weir_affine(a, n->branch, 0));
 }
 
 static weir_tensor *forward_block(weir_module *m, weir_tensor *x)
@@ -137,6 +158,11 @@ static int64_t width_behind(const network *n, int i)
 	return n->waist ? (int64_t)lrint(n->width * pow((double)n->waist / n->width, t)) : n->width;
 }
 
+static bool is_by_hand(const network *n)
+{
+	return n->family == HAND_RESIDUAL || n->family == HAND_ATTENTION;
+}
+
 static weir_module *add_block(weir_module *net, const network *n, int i, int64_t in, int64_t out)
 {
 	weir_ctx *w = weir_module_context(net);
@@ -146,6 +172,16 @@ static weir_module *add_block(weir_module *net, const network *n, int i, int64_t
 
 	*b = (block){ .n = n, .last = i + 1 == n->depth && !attention };
 	weir_list_add(net, m);
+	if (is_by_hand(n)) {
+		for (int k = 0; k < (b->last ? 1 : n->family == HAND_RESIDUAL ? 2 : 4); k++) {
+			static const char *const names[] = { "w0", "w1", "w2", "w3" };
+
+			b->w[k] = weir_module_param(m, names[k], n->dtype, 2,
+						    (int64_t[]){ b->last ? out : n->width, n->width });
+			weir_init_fill(b->w[k], n->init, or_else(n->scale, 1));
+		}
+		return m;
+	}
 	if (attention) {
 		add_attention(b, m, n->width);
 		return m;
@@ -208,13 +244,14 @@ static void make_data(run *r)
 	const network *n = r->n;
 	weir_ctx *w = r->w;
 	int64_t b = batch_of(n), labels[1024];
-	bool recurrent = n->family == RECURRENT || n->family == LSTM;
+	bool recurrent = n->family == RECURRENT || n->family == LSTM,
+	     tokens = n->family == ATTENTION || n->family == HAND_ATTENTION;
 	int64_t shape[] = { recurrent ? n->depth : b,
 			    recurrent                ? b
 			    : n->family == ATTENTION ? TOKENS
 						     : n->width,
 			    n->width };
-	int rank = recurrent || n->family == ATTENTION ? 3 : 2;
+	int rank = recurrent || tokens ? 3 : 2;
 	double size = or_else(n->input, 1);
 
 	weir_no_grad_begin(w);
@@ -251,7 +288,8 @@ static weir_tensor *forward(run *r)
 		weir_scope_end(r->w);
 	}
 	for (int i = 0; i < blocks; i++) {
-		x = weir_forward(weir_list_at(r->net, i), x);
+		if (n->family == HAND_ATTENTION && i + 1 == blocks) x = weir_mean(x, 1, (const int[]){ 1 }, false);
+		x = is_by_hand(n) ? by_hand(weir_list_at(r->net, i), x) : weir_forward(weir_list_at(r->net, i), x);
 		if (n->loss == TWO_HEADS && i == n->depth / 2) second = x;
 	}
 	if (n->family == TRANSFORMER || (n->family == ATTENTION && n->loss == CROSS_ENTROPY))

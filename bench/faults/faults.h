@@ -10,15 +10,17 @@
 #include <weir/weir.h>
 
 typedef enum family {
-	PLAIN,       /* linear, activation, one after the other */
-	NORMED,      /* linear, layer norm, activation */
-	RESIDUAL,    /* skip · x + branch · act(linear(x)) */
-	PRE_NORM,    /* x + act(linear(norm(x))) */
-	HIGHWAY,     /* (1 - g) x + g act(linear(x)), g = sigmoid(linear(x) + gate) */
-	RECURRENT,   /* h = act(U h + V x_t + b) over `depth` steps, loss behind the last */
-	LSTM,        /* over `depth` steps, the forget gate's bias is `gate` */
-	ATTENTION,   /* softmax(q kᵀ / √C) v, without a way around */
-	TRANSFORMER, /* embedding, then x + attention(norm(x)), x + mlp(norm(x)) */
+	PLAIN,         /* linear, activation, one after the other */
+	NORMED,        /* linear, layer norm, activation */
+	RESIDUAL,      /* skip · x + branch · act(linear(x)) */
+	PRE_NORM,      /* x + act(linear(norm(x))) */
+	HIGHWAY,       /* (1 - g) x + g act(linear(x)), g = sigmoid(linear(x) + gate) */
+	RECURRENT,     /* h = act(U h + V x_t + b) over `depth` steps, loss behind the last */
+	LSTM,          /* over `depth` steps, the forget gate's bias is `gate` */
+	ATTENTION,     /* softmax(q kᵀ / √C) v, without a way around */
+	HAND_RESIDUAL, /* skip · x + branch · W2 act(W1 x), of parameters and operations alone: no module, no scope */
+	HAND_ATTENTION, /* x + branch · attention(x), likewise */
+	TRANSFORMER,    /* embedding, then x + attention(norm(x)), x + mlp(norm(x)) */
 	FAMILIES
 } family;
 

@@ -96,6 +96,10 @@ const network networks[] = {
 	{ RECURRENT, 50, 16, ORTHOGONAL(IDENTITY, 1.5), EXPLODES, .batch = 8, .why = "1.5^50 = 6.4e8" },
 	{ RECURRENT, 50, 32, ORTHOGONAL(TANH, 1.3), EXPLODES, .input = 1e-9,
 	  .why = "so small that tanh is linear: 1.3^50 = 5e5" },
+	{ HAND_RESIDUAL, 30, 32, HE_RELU, .skip = 1, .branch = 1, EXPLODES,
+	  .why = "E‖g‖² grows by 1 + 2 = 3 per block: W2 is He without a ReLU behind it" },
+	{ HAND_ATTENTION, 12, 32, ORTHOGONAL(IDENTITY, 0.5), .skip = 0.3, .branch = 0.3, VANISHES,
+	  .why = "at most 0.3 and the values' 0.3 · 0.25 · sqrt T" },
 	{ ATTENTION, 10, 32, ORTHOGONAL(IDENTITY, 2), EXPLODES, .why = "q = k = 0: 4 per block" },
 	{ ATTENTION, 16, 16, ORTHOGONAL(IDENTITY, 1.5), EXPLODES, .loss = SUM, .why = "q = k = 0: 2.25 per block" },
 
@@ -140,6 +144,11 @@ const network networks[] = {
 	  .why = "one branch of 20 times 1e4" },
 	{ RESIDUAL, 12, 32, ORTHOGONAL(TANH, 1), .skip = 1, .branch = 0.2, .input = 0.01, .fault = SCALED, .at = 11,
 	  .by = 1e4, EXPLODES_AT(11), .why = "the last layer times 1e4" },
+
+	{ HAND_RESIDUAL, 12, 32, HE_RELU, .skip = 1, .branch = 0.2, .fault = SCALED, .at = 5, .by = 1e5, EXPLODES_AT(5),
+	  .why = "one branch of 12 times 1e5" },
+	{ HAND_ATTENTION, 8, 32, GLOROT(IDENTITY), .skip = 1, .branch = 0.3, .fault = BAD_WEIGHT, .at = 3, .by = NAN,
+	  BORN_AT(3), .why = "a NaN in one block's queries" },
 
 	/* ---- dead ---- */
 	{ PLAIN, 6, 32, HE_RELU, .fault = BIASED, .at = 3, .by = -1000, DEAD_AT(3),
@@ -293,6 +302,13 @@ const network networks[] = {
 	{ LSTM, 50, 32, GLOROT(TANH), .gate = 5, .input = 0.1, HEALTHY,
 	  .why = "the forget gate passes 0.9933 per step" },
 	{ ATTENTION, 10, 32, ORTHOGONAL(IDENTITY, 1), HEALTHY, .loss = SUM, .why = "q = k = 0: 1 per block" },
+	{ HAND_RESIDUAL, 20, 32, HE_RELU, .skip = 1, .branch = 0.1, HEALTHY, .why = "E‖g‖² grows by 1.02 per block" },
+	{ HAND_RESIDUAL, 20, 32, HE_RELU, .skip = 1, .branch = 0.1, .fault = SCALED, .at = 7, .by = 1e-4, HEALTHY,
+	  .why = "the way around a weak branch passes all" },
+	{ HAND_ATTENTION, 10, 32, GLOROT(IDENTITY), .skip = 1, .branch = 0.2, HEALTHY,
+	  .why = "queries and keys get next to nothing, and are a branch" },
+	{ HAND_ATTENTION, 6, 16, GLOROT(IDENTITY), .skip = 1, .branch = 0.3, HEALTHY, .batch = 4, .steps = 50,
+	  .lr = 1e-3, .why = "in training" },
 	{ TRANSFORMER, 4, 16, GLOROT(GELU), HEALTHY, .why = "ways around everything" },
 	{ TRANSFORMER, 12, 32, GLOROT(RELU), HEALTHY, .batch = 4, .why = "ways around everything" },
 	{ TRANSFORMER, 4, 16, GLOROT(GELU), HEALTHY, .steps = 60, .lr = 3e-3, .why = "in training" },
