@@ -49,7 +49,7 @@ static weir_tensor *leaf(const replay *p, const weir_tensor *x)
 	y->scope = weir__scope_number(to, weir__scope_path(p->from, x->scope));
 	y->call = x->call;
 	if (weir_name(x)[0]) weir_set_name(y, weir_name(x));
-	return y;
+	return x->flags & WEIR_T_RETAIN ? weir_retain_grad(y) : y;
 }
 
 static weir_tensor *parameter(const replay *p, weir_kept *k)
@@ -129,8 +129,10 @@ static weir_tensor *again(const replay *p, weir_tensor *t)
 	if (operands(p, t, in)) y = execute(p, t, in, rule);
 	if (in != few) weir__pool_give(to, in, bytes);
 	if (!weir_ok(to) || !weir__belongs(to, y, p->who, "what a rule's apply returned")) return to->bad;
-	if (t->name && !weir_is_bad(y) && y->index >= before && !y->name) weir_set_name(y, t->name);
-	return y;
+	if (weir_is_bad(y) || y->index < before) return y;
+	if (t->name && !y->name) weir_set_name(y, t->name);
+	if (to == p->from || !(t->flags & WEIR_T_RETAIN) || !(y->flags & WEIR_T_RECORDED)) return y;
+	return weir__is_float(y->dtype) ? weir_retain_grad(y) : y;
 }
 
 /* What root depends on stands for itself at first. */

@@ -196,6 +196,22 @@ static void leaves(void **state)
 	close_both(w, to);
 }
 
+/* A gradient that was asked for is asked for in the copy, too, of leaves and of results. */
+static void retained(void **state)
+{
+	weir_ctx *w = open_with(1), *to = open_with(1);
+	weir_tensor *x = weir_retain_grad(weir_scalar(w, WEIR_F64, 3)), *h = weir_retain_grad(weir_mul(x, x));
+	weir_tensor *copy = weir_replay_into(to, weir_mul(h, h), NULL, 0);
+
+	(void)state;
+	assert_fine(to);
+	weir_backward(copy);
+	assert_true(weir_item(weir_grad_of(weir_input(copy, 0))) == 18);
+	assert_true(weir_item(weir_grad_of(weir_input(weir_input(copy, 0), 0))) == 108);
+	assert_null(weir_grad_of(x));
+	close_both(w, to);
+}
+
 /* What was made where nothing was recorded passes no gradient in the copy either, nor in weir_replay(). */
 static void unrecorded(void **state)
 {
@@ -404,9 +420,10 @@ static void untouched(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(networks),   cmocka_unit_test(operations),   cmocka_unit_test(leaves),
-		cmocka_unit_test(unrecorded), cmocka_unit_test(higher_order), cmocka_unit_test(rules),
-		cmocka_unit_test(refusals),   cmocka_unit_test(released),     cmocka_unit_test(untouched),
+		cmocka_unit_test(networks),  cmocka_unit_test(operations), cmocka_unit_test(leaves),
+		cmocka_unit_test(retained),  cmocka_unit_test(unrecorded), cmocka_unit_test(higher_order),
+		cmocka_unit_test(rules),     cmocka_unit_test(refusals),   cmocka_unit_test(released),
+		cmocka_unit_test(untouched),
 	};
 
 	return cmocka_run_group_tests_name("replay_into", tests, NULL, NULL);
