@@ -232,6 +232,12 @@ static bool set_whatif_steps(options *o, const char *v)
 	return whole("--whatif-steps", v, 1, 1000000, &o->whatif_steps, "a whole number from 1 to 1000000");
 }
 
+static bool set_expand(options *o, const char *v)
+{
+	(void)v;
+	return o->expand = true;
+}
+
 /* ---- the table ---- */
 
 enum { NETWORK = COMMAND_FLOW | COMMAND_TRAIN | COMMAND_GRAPH };
@@ -274,6 +280,8 @@ static const struct {
 	  "flow: tries repairs on copies (initialisations, activations, layer norm, residuals): what each would do" },
 	{ "--whatif-steps", "N", COMMAND_FLOW, set_whatif_steps,
 	  "flow: the same, then N steps of gradient descent each, at --lr; also clipping to --clip (1), L2 of --l2 (0.001), lr / 10" },
+	{ "--expand", NULL, COMMAND_GRAPH, set_expand,
+	  "graph: draws all blocks; else a long run of like ones is one box" },
 	{ "-o", "FILE", COMMAND_GRAPH, set_out, "graph: where the DOT goes; default standard output" },
 };
 

@@ -55,6 +55,7 @@ typedef struct options {
 	bool json;
 	bool whatif;
 	int64_t whatif_steps;
+	bool expand; /* graph: every block drawn */
 } options;
 
 /* False after one line on standard error. word is argv[1]. */
