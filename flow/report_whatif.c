@@ -7,7 +7,7 @@
 #include "flow/report.h"
 #include "flow/whatif.h"
 
-enum { NAME = 51, NUMBER = 10, VERDICT = 12 };
+enum { NAME = 51, NUMBER = 11, VERDICT = 12 };
 
 static void fill(weir__text *t, size_t from, size_t width)
 {
@@ -74,7 +74,7 @@ static void line(const weir__whatif *s, const weir_flow_trial *p, weir__text *t,
 	figure(t, p->gain_per_layer, 'f', 3);
 	word(t, p->verdict == WEIR_FLOW_NONE ? "-" : weir_verdict_name(p->verdict), VERDICT);
 	figure(t, p->loss, 'p', 4);
-	if (s->steps && p->nonfinite_steps) word(t, "not finite", NUMBER + 1);
+	if (s->steps && p->nonfinite_steps) word(t, "not finite", NUMBER);
 	else if (s->steps) figure(t, p->loss_after, 'p', 4);
 	if (s->steps) figure(t, p->update_norm, 'e', 1);
 	figure(t, p->cost, 'f', 1);

@@ -12,6 +12,7 @@
 #define WEIR_FLOW_WHATIF_H
 
 #include "flow/flow.h"
+#include "kernels/fpenv.h"
 
 /* What a repair changes in the network. */
 typedef struct weir__recipe {
@@ -48,8 +49,9 @@ typedef struct weir__base {
 	weir_flow *f;
 	weir_tensor *loss;
 	int64_t root;
-	weir__spot *spot; /* by place on its tape */
-	bool *hidden;     /* by layer: it feeds another one */
+	weir_fp_state caller; /* the mode that the caller's own model runs in */
+	weir__spot *spot;     /* by place on its tape */
+	bool *hidden;         /* by layer: it feeds another one */
 } weir__base;
 
 /* Room for the plans of repairs, as soon as base->f knows the layers. False after an error in base->w. */
