@@ -187,6 +187,8 @@ void weir__flow_units(
 void weir__flow_units_free(weir_flow *f);
 void weir__flow_spikes(weir_flow *f); /* spikes.c: every step */
 void weir__flow_spikes_free(weir_flow *f);
+/* Of n numbers, none NaN; of two in the middle their mean; NaN for n = 0. Changes their order. */
+double weir__flow_median(double *v, int64_t n);
 void weir__flow_loss(weir_flow *f); /* loss.c: every step, before judge: sum.loss is this step's */
 void weir__flow_loss_free(weir_flow *f);
 void weir__flow_births_free(weir_flow *f);
