@@ -12,7 +12,7 @@ typedef struct net {
 
 static net make(weir_dtype dtype, weir_init_kind init, int64_t epoch, int64_t every)
 {
-	net n = { .w = open_ieee(dtype) };
+	net n = { .w = open_steady(dtype) };
 	weir_flow_options o;
 
 	n.list = weir_list_new(n.w, "mlp");
