@@ -436,9 +436,9 @@ typedef struct weir_rule {
 WEIR_API weir_tensor *weir_replay(weir_tensor *root, const weir_rule *rules, int n);
 
 /* The same in another context, on copies: each parameter becomes a parameter of `to` with its name, value and frozen state, one for each
- * original however often it is used; other leaves become leaves. Scopes, call counts, names, source lines and weir_retain_grad() stay as they were. with
- * and apply give tensors of `to`. The original's context is only read: no hook of it is called. Either context keeps its own errors;
- * after any of them the result is the bad tensor of `to`. Not while another thread uses either. */
+ * original however often it is used; other leaves become leaves. Scopes, call counts, names, source lines and weir_retain_grad()
+ * stay as they were. with and apply give tensors of `to`. The original's context is only read: no hook of it is called. Either
+ * context keeps its own errors; after any of them the result is the bad tensor of `to`. Not while another thread uses either. */
 WEIR_API weir_tensor *weir_replay_into(weir_ctx *to, weir_tensor *root, const weir_rule *rules, int n);
 
 /* Until ended, operations that are given from[i] use to[i] in its place (same type and shape). They nest. */
