@@ -11,7 +11,8 @@
  *   way.c      the nodes that all of the gradient passes
  *   slope.c    slope, total, bound, depth budget
  *   verdict.c  the verdict, cause.c its cause, by rules.def
- *   noise.c curvature.c whatif.c            on request
+ *   noise.c curvature.c                     on request
+ *   whatif.c repairs.c whatif_steps.c       repairs, tried on copies
  *   report.c report_json.c report_html.c dot.c dot_place.c   the forms of a report
  *   record.c record_jsonl.c record_tensorboard.c record_ring.c   what is written at every step */
 #ifndef WEIR_FLOW_FLOW_H
@@ -75,6 +76,7 @@ typedef struct schedule {
 	int64_t next;                   /* step of the next whole measurement */
 	int64_t cycle;                  /* steps since the last one */
 	uint64_t shape, measured_shape; /* of the nodes that got a gradient: in this step, in the measured one */
+	int64_t asked;                  /* node whose gradient whole steps alone ask for: no part of the shape; or -1 */
 	int64_t begin;                  /* end of the last step, nanoseconds */
 	double hooks;                   /* hook seconds by then */
 	double cost_whole, cost_thin;   /* seconds per such step, measured */
@@ -119,8 +121,7 @@ struct weir_flow {
 	struct weir__birth_more *more;    /* births.c: operands and paths */
 	weir_flow_whole *wholes;          /* measure.c */
 	int64_t n_wholes, wholes_capacity;
-	weir_flow_trial *trials; /* whatif.c */
-	int64_t n_trials, trials_capacity;
+	struct weir__whatif *whatif; /* whatif.c */
 };
 
 static inline bool is_float(const weir_tensor *t)
@@ -190,6 +191,8 @@ void weir__flow_units(
 void weir__flow_units_free(weir_flow *f);
 void weir__flow_spikes(weir_flow *f); /* spikes.c: every step */
 void weir__flow_spikes_free(weir_flow *f);
+/* Of n numbers, none NaN; of two in the middle their mean; NaN for n = 0. Changes their order. */
+double weir__flow_median(double *v, int64_t n);
 void weir__flow_loss(weir_flow *f); /* loss.c: every step, before judge: sum.loss is this step's */
 void weir__flow_loss_free(weir_flow *f);
 void weir__flow_births_free(weir_flow *f);
