@@ -1,7 +1,8 @@
 /* faults.h: a benchmark of networks whose fault was planted, or that have none, so that the answer is known from theory or by construction.
  *
  *   networks.c  the list: what each network is, what must be said of it, and why
- *   build.c     makes one of them, plants its fault, runs it
+ *   build.c     makes one of them
+ *   run.c       trains it, plants its fault, runs the step to judge
  *   rivals.c    the rules of other tools, as published
  *   main.c      runs all, with the loss in three units, and scores */
 #ifndef WEIR_BENCH_FAULTS_H
@@ -95,6 +96,17 @@ typedef struct run {
 	double node_norm[8192]; /* of each node's gradient, NaN where it has none */
 	int64_t nodes;
 } run;
+
+enum { CLASSES = 10, TOKENS = 8, WORDS = 20 };
+
+/* build.c */
+double or_else(double x, double otherwise); /* otherwise where x is 0 */
+int batch_of(const network *n);
+bool is_by_hand(const network *n);
+void make_network(run *r);
+weir_tensor *run_layer(const run *r, int i, weir_tensor *x);
+weir_tensor *recur(const run *r); /* all steps and the head */
+void set_fault(const run *r, int layer, fault kind);
 
 /* Makes it, trains it, plants the fault, and runs the step to judge with the loss in other units. Ends the program after an error. */
 void run_network(run *r, const network *n, double loss_scale);
