@@ -7,7 +7,8 @@
  *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
  *   loss.c     what the loss itself tells, validation
- *   births.c   who made the first inf, NaN, subnormal, zero
+ *   births.c   who made the first inf, NaN, subnormal, zero: births_rule.c looks while gradients pass, births_path.c where it
+ *              spread to, births_text.c says what it was made from
  *   verdict.c  slope, total, depth budget, verdict, cause, by rules.def
  *   noise.c curvature.c whatif.c            on request
  *   report.c report_json.c report_html.c dot.c dot_place.c   the forms of a report
@@ -26,7 +27,9 @@ typedef struct record {
 	weir_stats out, delta;
 	unsigned flags; /* of the floating-point unit that the operation raised */
 	bool has_out, has_delta;
-	uint8_t bad;     /* births.c: which of its value and gradient reach the loss or a parameter */
+	uint8_t bad;     /* births.c: which of its value and gradient reach the loss or a parameter, and the like */
+	uint8_t above;   /* births_rule.c: kinds that the gradients of its readers have */
+	uint8_t born;    /* kinds that its own gradient has, and theirs have not */
 	int64_t layer;   /* it is part of, or -1 */
 	int64_t from;    /* the layer that its value comes from: its own, else that of its deepest operand; or -1 */
 	int64_t counted; /* layer that counted this parameter last, or -1 */
@@ -59,7 +62,12 @@ typedef struct birth_text {
 	char layer[512], op[64], here[512];
 } birth_text;
 
-enum { BIRTH_INF, BIRTH_NAN, BIRTH_SUBNORMAL, BIRTH_ZERO = BIRTH_SUBNORMAL + 2, BIRTHS = BIRTH_ZERO + 2 };
+enum { BIRTH_INF,
+       BIRTH_NAN,
+       BIRTH_OVERFLOW,
+       BIRTH_SUBNORMAL,
+       BIRTH_ZERO = BIRTH_SUBNORMAL + 2,
+       BIRTHS = BIRTH_ZERO + 2 };
 
 /* When what is measured. A thin step takes the norms of gradients only, into norm[]; a whole one all else, into rec[]. */
 typedef struct schedule {
@@ -70,6 +78,8 @@ typedef struct schedule {
 	unsigned known;                 /* what the last whole measurement saw already */
 	int64_t next;                   /* step of the next whole measurement */
 	int64_t cycle;                  /* steps since the last one */
+	bool looked;                    /* the values of this step were looked at, although no hook saw them */
+	bool partial;                   /* so were its gradients, but for those before the alarm */
 	uint64_t shape, measured_shape; /* of the nodes that got a gradient: in this step, in the measured one */
 	int64_t begin;                  /* end of the last step, nanoseconds */
 	double hooks;                   /* hook seconds by then */
@@ -93,6 +103,11 @@ struct weir_flow {
 	uint32_t life;    /* of the tape that they are of */
 	bool input_asked; /* the gradient of the first layer's input was asked for on this tape */
 	schedule when;
+	struct {
+		int64_t root, last; /* nodes of its first and its latest event */
+		uint32_t life;
+		double seed; /* the gradient that it began with; NaN where that is more than one number */
+	} pass;              /* the backward pass that runs, or ran last */
 	bool stopped; /* options.stop asked for it */
 
 	layer *layers;
@@ -173,6 +188,12 @@ bool weir__flow_bends(const weir_tensor *t);        /* an operation that is an a
 bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root into layers */
 void weir__flow_measure(weir_flow *f);              /* fills their numbers */
 void weir__flow_births(weir_flow *f, int64_t root);
+/* In the hook: at every event (true where a pass begins); and with the counts of index's gradient in its record, e NULL where the
+ * gradient is gone. */
+bool weir__flow_births_pass(weir_flow *f, const weir_event *e);
+void weir__flow_births_gradient(weir_flow *f, int64_t index, const weir_event *e);
+void weir__births_look_at_leaves(weir_flow *f); /* births_rule.c */
+void weir__births_overflow(weir_flow *f, int64_t root);
 void weir__flow_judge(weir_flow *f);
 
 /* The parts below have the same three calls at most: at a whole measurement (after layers and measure, before births and

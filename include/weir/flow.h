@@ -101,21 +101,23 @@ typedef struct weir_flow_birth {
 	bool found;
 	bool backward;     /* made by the operation's gradient rule instead of its result */
 	const char *layer; /* module path of the operation, else its layer's, else its name */
-	const char *op;
+	const char *op; /* backward, where it was the sum of the gradients from several readers that made it: "add" */
 	const char *here; /* source line, or "" */
 	int64_t index;    /* on the tape */
 	int64_t number;   /* of its layer in the report, from 1; 0: in none */
 	int64_t depth; /* layers passed until then, its own included: from the inputs forward, from the outputs backward; 0: in none */
 	int64_t step;
 	const char *shape; /* of the tensor that it was born in, "[64, 128] f32" */
-	int64_t element;   /* the first one that has it, row-major */
-	double value;      /* that element: inf, NaN, the subnormal, 0 */
-	const char *
-		operands; /* what it was made from, element by element where that is possible: "a[5] = 3e+38, b[5] = 10" */
-	/* The way from there to the loss, or to the first parameter that it spoils: "mlp.3 linear", "mlp.3 relu", ... "loss". */
+	int64_t element;   /* the first one that has it, row-major; -1 where the value is gone, or only a flag tells of it */
+	double value;      /* that element: inf, NaN, the subnormal, 0; NaN where the element is -1 */
+	/* What it was made from, one line: element by element where that is possible ("a[0, 5] = 3e+38, b[0, 5] = 10"), else by
+	 * largest magnitudes ("x [64, 2] largest 3e+38, fc.weight [2, 2] largest 10"); backward with "gradient", the one that came in. */
+	const char *operands;
+	/* The way from there to the loss, or to the first parameter that it spoils, the maker first: "mlp.3 linear", "mlp.3 relu", ...
+	 * "loss". Of a long one the first 8 and the last 8, and between them "... 123 more". Empty where it gets to neither. */
 	int64_t path_length;
 	const char *const *path;
-	/* Operations beside the maker that have it, too: that pass it on. */
+	/* Operations beside the maker that have it, too: that pass it on, as a value or as a gradient. */
 	int64_t propagators;
 } weir_flow_birth;
 
@@ -177,6 +179,9 @@ typedef struct weir_flow_summary {
 	char evidence[256];              /* one line: what the verdict rests on */
 	/* Over all steps so far. Only an inf or NaN that reaches the loss or a parameter's gradient counts: a masked one does no harm. */
 	weir_flow_birth first_inf, first_nan;
+	/* The first overflow or division by zero of a forward pass whose inf is gone again before the loss, which is finite but hangs on
+	 * it: 1 / (1 + x²) where x² is inf. Not one that where() leaves out. It does not change the verdict. */
+	weir_flow_birth first_overflow;
 	/* The same for underflow, inside of layers: the first subnormal number, and the first tensor of nothing but zeros;
 	 * [0] forward, [1] backward. */
 	weir_flow_birth first_subnormal[2], first_zero[2];
