@@ -242,7 +242,7 @@ static void mark(weir_flow *f, int64_t root, uint8_t out, uint8_t delta)
 		record *r = &f->rec[i];
 		bool value = out == TAINTED || weir__flow_nonfinite(&r->out);
 
-		r->bad &= (uint8_t)~(HAS_OUT | HAS_DELTA);
+		r->bad &= (uint8_t) ~(HAS_OUT | HAS_DELTA);
 		if ((r->bad & out) && value) r->bad |= HAS_OUT;
 		if (r->bad & delta) r->bad |= HAS_DELTA;
 	}
@@ -258,7 +258,8 @@ static void nonfinite_births(weir_flow *f, int64_t root)
 	if (!gradients && !f->loss_bad) return;
 	for (int k = 0; gradients && k < 2; k++) {
 		if ((rule[k] = backward_maker(f, root, k ? NOT_A_NUMBER : INF, BAD_DELTA)).maker < 0) continue;
-		f->rec[rule[k].maker].bad |= BAD_OUT | RULE; /* its operands are looked at, whether or not its result is bad */
+		f->rec[rule[k].maker].bad |=
+			BAD_OUT | RULE; /* its operands are looked at, whether or not its result is bad */
 	}
 	if (f->loss_bad) f->rec[root].bad |= BAD_OUT;
 	trace_values(f, root);
@@ -305,7 +306,7 @@ static void mark_small(weir_flow *f, int64_t root)
 		const weir_tensor *t = weir_tape_at(f->w, i);
 		record *r = &f->rec[i];
 
-		r->bad &= (uint8_t)~(HAS_OUT | HAS_DELTA);
+		r->bad &= (uint8_t) ~(HAS_OUT | HAS_DELTA);
 		if (!t) continue;
 		if (out_has(f, t, SUBNORMAL) || out_has(f, t, ZERO)) r->bad |= HAS_OUT;
 		if (delta_has(f, t, SUBNORMAL) || delta_has(f, t, ZERO)) r->bad |= HAS_DELTA;

@@ -67,6 +67,7 @@ int64_t weir__births_first(const weir_tensor *t, enum kind kind, double *value);
 int64_t weir__births_made_here(const weir_tensor *t, enum kind kind);
 /* Is what is not finite in t what operand k has? True where that is not known. */
 bool weir__births_carries(const weir_tensor *t, int k);
+bool weir__births_reads(const weir_op *op, int k); /* Does the rule of op read the value of operand k? */
 
 /* births_text.c */
 void weir__births_shape(const weir_tensor *t, char *to, size_t size);

@@ -148,3 +148,8 @@ bool weir__births_carries(const weir_tensor *t, int k)
 	}
 	return false;
 }
+
+bool weir__births_reads(const weir_op *op, int k)
+{
+	return k < 30 ? (op->keeps >> (k + 1)) & 1 : (op->keeps >> 31) & 1;
+}

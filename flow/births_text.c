@@ -43,7 +43,7 @@ static void name(weir__text *text, const weir_tensor *t)
 	if (s[n]) weir__text_str(text, "...");
 }
 
-/* "x[0, 5] = 3e+38" */
+/* "x[0, 5] = 3e+38"; no number where the value is gone. */
 static void write_element(weir__text *text, const weir_tensor *t, int64_t i)
 {
 	int64_t at[WEIR_MAX_RANK], rest = i;
@@ -53,6 +53,7 @@ static void write_element(weir__text *text, const weir_tensor *t, int64_t i)
 		rest /= weir_shape(t)[axis];
 	}
 	if (weir_rank(t)) weir__text_shape(text, weir_rank(t), at);
+	if (!weir__births_readable(t)) return;
 	weir__text_str(text, " = ");
 	number(text, weir__births_value(t, i));
 }
@@ -109,16 +110,16 @@ static void attributes(weir__text *text, const weir_tensor *t)
 	}
 }
 
-static bool reads(const weir_op *op, int k)
-{
-	return k < 30 ? (op->keeps >> (k + 1)) & 1 : (op->keeps >> 31) & 1;
-}
-
 static void write_operand(weir__text *text, const weir_tensor *x, const weir_tensor *like, int64_t element, bool single)
 {
 	separate(text);
 	if (single && weir__births_same_shape(x, like)) {
 		x = below_expand(x, &element);
+		if (!strcmp(weir_node(x).op, "neg") &&
+		    !weir__births_readable(x)) { /* of weir_sub(), which keeps no value */
+			weir__text_str(text, "minus ");
+			x = below_expand(weir_input(x, 0), &element);
+		}
 		name(text, x);
 		write_element(text, x, element);
 	} else {
@@ -141,7 +142,7 @@ void weir__births_operands(weir_tensor *t, const weir_tensor *gradient, int64_t 
 		else write_whole(&text, gradient);
 	}
 	for (int k = 0; k < weir_node(t).inputs; k++) {
-		if (gradient && !reads(op, k)) continue;
+		if (gradient && !weir__births_reads(op, k)) continue;
 		if (listed++ == OPERANDS_MOST) {
 			weir__text_str(&text, ", ...");
 			break;

@@ -140,25 +140,6 @@ static bool note_norm(weir_flow *f, int64_t index, double norm)
 	return true;
 }
 
-/* Values that no hook saw, because the step was to be thin. Inside of the backward pass they are what the forward pass made. */
-static void look_at_values(weir_flow *f, int64_t root)
-{
-	if (f->when.whole || f->when.looked) return;
-	f->when.looked = true;
-	f->records = 0; /* of an earlier step */
-	for (int64_t i = 0; i <= root; i++) {
-		const weir_tensor *t = weir_tape_at(f->w, i);
-		const void *data = takes_part(t) ? value_of(t) : NULL;
-		record *r = weir__flow_record(f, i);
-
-		if (!r) return;
-		if (!data) continue;
-		r->out_norm = weir__norm2(weir_dtype_of(t), data, weir_numel(t), 1);
-		weir__stats(weir_dtype_of(t), data, weir_numel(t), &r->out, 1);
-		r->has_out = true;
-	}
-}
-
 static void note_gradient(weir_flow *f, const weir_event *e)
 {
 	record *r = weir__flow_record(f, e->index);
@@ -172,29 +153,14 @@ static void note_gradient(weir_flow *f, const weir_event *e)
 	weir__flow_births_gradient(f, e->index, e);
 }
 
-/* Norms of this step's gradients, from node to down to node from, where there are no counts. */
-static void take_norms(weir_flow *f, int64_t from, int64_t to)
-{
-	for (int64_t i = to < f->norms ? to : f->norms - 1; i >= from; i--) {
-		const weir_tensor *t = weir_tape_at(f->w, i);
-		record *r = weir__flow_record(f, i);
-
-		if (!r || !t || r->has_delta || f->norm[i] != f->norm[i]) continue;
-		r->delta_norm = f->norm[i];
-		r->has_delta = f->when.partial = true;
-		if (f->norm[i] == 0) r->delta.zeros = weir_numel(t);
-		weir__flow_births_gradient(f, i, NULL);
-	}
-}
-
 /* A loss or a norm that is not finite, zero or tiny: then the step is measured as a whole although it was to be thin. Values are looked
  * at, and from here on the gradients' counts are taken; those before were finite. */
 static void raise_alarm(weir_flow *f, unsigned kind, int64_t index)
 {
 	if (f->when.known & kind) return;
 	if (!f->when.alarm) {
-		look_at_values(f, f->pass.root);
-		take_norms(f, index + 1, f->pass.root);
+		weir__flow_look_at_values(f, f->pass.root, true);
+		weir__flow_take_norms(f, index + 1, f->pass.root);
 		weir__births_overflow(f, f->pass.root);
 	}
 	f->when.alarm |= kind;
@@ -207,13 +173,18 @@ static void on_backward(const weir_event *e, void *user)
 	weir_flow *f = user;
 
 	forget_old(f, INT64_MAX);
-	if (weir__flow_births_pass(f, e) && !f->when.whole && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node)))
+	if (weir__flow_births_pass(f, e) && !f->when.whole && weir_numel(e->node) == 1 &&
+	    !is_finite(weir_item(e->node)))
 		raise_alarm(f, ALARM_NONFINITE, e->index);
 	if (e->order > 1 && weir_node(e->node).order) return;
 	f->when.shape = f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
 	if (!note_norm(f, e->index, e->norm)) return;
 	if (!f->when.whole && (!is_finite(e->norm) || tiny(e)))
-		raise_alarm(f, !is_finite(e->norm) ? ALARM_NONFINITE : e->norm == 0 ? ALARM_ZERO : ALARM_TINY, e->index);
+		raise_alarm(f,
+			    !is_finite(e->norm) ? ALARM_NONFINITE
+			    : e->norm == 0      ? ALARM_ZERO
+						: ALARM_TINY,
+			    e->index);
 	if (f->when.whole || f->when.alarm) note_gradient(f, e);
 }
 
@@ -435,8 +406,8 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	if (!is_finite(f->sum.loss) && !(f->when.known & ALARM_NONFINITE)) f->when.alarm |= ALARM_NONFINITE;
 	whole = f->when.whole || f->when.alarm || f->when.requested;
 	if (whole && !f->when.whole) {
-		look_at_values(f, root);
-		take_norms(f, 0, root);
+		weir__flow_look_at_values(f, root, false);
+		weir__flow_take_norms(f, 0, root);
 	}
 	weir__flow_loss(f);
 	if (whole) measure_whole(f, root);

@@ -1,6 +1,7 @@
 /* flow.h: what the files of the instrument share.
  *
  *   flow.c     hooks note norms and counts by place on the tape; what is measured when, and what that costs
+ *   look.c     a step that was not to be measured, measured after all
  *   names.c    what a layer is called
  *   layers.c   which nodes make a layer, where a layer's input comes from
  *   measure.c  a layer's numbers; modules called many times
@@ -62,12 +63,14 @@ typedef struct birth_text {
 	char layer[512], op[64], here[512];
 } birth_text;
 
-enum { BIRTH_INF,
-       BIRTH_NAN,
-       BIRTH_OVERFLOW,
-       BIRTH_SUBNORMAL,
-       BIRTH_ZERO = BIRTH_SUBNORMAL + 2,
-       BIRTHS = BIRTH_ZERO + 2 };
+enum {
+	BIRTH_INF,
+	BIRTH_NAN,
+	BIRTH_OVERFLOW,
+	BIRTH_SUBNORMAL,
+	BIRTH_ZERO = BIRTH_SUBNORMAL + 2,
+	BIRTHS = BIRTH_ZERO + 2
+};
 
 /* When what is measured. A thin step takes the norms of gradients only, into norm[]; a whole one all else, into rec[]. */
 typedef struct schedule {
@@ -108,7 +111,7 @@ struct weir_flow {
 		uint32_t life;
 		double seed; /* the gradient that it began with; NaN where that is more than one number */
 	} pass;              /* the backward pass that runs, or ran last */
-	bool stopped; /* options.stop asked for it */
+	bool stopped;        /* options.stop asked for it */
 
 	layer *layers;
 	int64_t count, capacity;
@@ -192,6 +195,9 @@ void weir__flow_births(weir_flow *f, int64_t root);
  * gradient is gone. */
 bool weir__flow_births_pass(weir_flow *f, const weir_event *e);
 void weir__flow_births_gradient(weir_flow *f, int64_t index, const weir_event *e);
+/* look.c: in a step that was to be thin, once: all values; and from node to down to node from the norms of gradients without counts. */
+void weir__flow_look_at_values(weir_flow *f, int64_t root, bool in_hook);
+void weir__flow_take_norms(weir_flow *f, int64_t from, int64_t to);
 void weir__births_look_at_leaves(weir_flow *f); /* births_rule.c */
 void weir__births_overflow(weir_flow *f, int64_t root);
 void weir__flow_judge(weir_flow *f);

@@ -101,15 +101,15 @@ typedef struct weir_flow_birth {
 	bool found;
 	bool backward;     /* made by the operation's gradient rule instead of its result */
 	const char *layer; /* module path of the operation, else its layer's, else its name */
-	const char *op; /* backward, where it was the sum of the gradients from several readers that made it: "add" */
+	const char *op;   /* backward, where it was the sum of the gradients from several readers that made it: "add" */
 	const char *here; /* source line, or "" */
 	int64_t index;    /* on the tape */
 	int64_t number;   /* of its layer in the report, from 1; 0: in none */
 	int64_t depth; /* layers passed until then, its own included: from the inputs forward, from the outputs backward; 0: in none */
 	int64_t step;
 	const char *shape; /* of the tensor that it was born in, "[64, 128] f32" */
-	int64_t element;   /* the first one that has it, row-major; -1 where the value is gone, or only a flag tells of it */
-	double value;      /* that element: inf, NaN, the subnormal, 0; NaN where the element is -1 */
+	int64_t element; /* the first one that has it, row-major; -1 where the value is gone, or only a flag tells of it */
+	double value;    /* that element: inf, NaN, the subnormal, 0; NaN where the element is -1 */
 	/* What it was made from, one line: element by element where that is possible ("a[0, 5] = 3e+38, b[0, 5] = 10"), else by
 	 * largest magnitudes ("x [64, 2] largest 3e+38, fc.weight [2, 2] largest 10"); backward with "gradient", the one that came in. */
 	const char *operands;

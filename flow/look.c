@@ -1,0 +1,86 @@
+/* look.c: a step that was to be thin, and turned out to be worth measuring as a whole: its values and gradients are looked at after the
+ * fact. Best inside of the backward hook: values are still what the forward pass made, and what composed operations gave back already
+ * can be computed again without anybody's hook seeing it. */
+#include "flow/flow.h"
+
+#include <string.h>
+
+#include "kernels/reduce.h"
+
+enum { FEW = 8 };
+
+/* The value of t computed again; again[]: the same for nodes before it. NULL where an operand is gone. */
+static weir_tensor *compute(const weir_tensor *t, weir_tensor *const *again)
+{
+	weir_tensor *in[FEW], *y;
+	int n = weir_node(t).inputs;
+
+	if (n > FEW) return NULL;
+	for (int k = 0; k < n; k++) {
+		int64_t at = weir_node(weir_input(t, k)).index;
+
+		in[k] = at >= 0 && again[at] ? again[at] : weir_input(t, k);
+		if (weir_node(in[k]).released) return NULL;
+	}
+	y = weir_op_apply(weir_op_of(t), in, n, weir_attr(t));
+	return weir_is_bad(y) ? NULL : y;
+}
+
+static void look(record *r, const weir_tensor *t)
+{
+	const void *data = value_of(t);
+
+	if (!data) return;
+	r->out_norm = weir__norm2(weir_dtype_of(t), data, weir_numel(t), 1);
+	weir__stats(weir_dtype_of(t), data, weir_numel(t), &r->out, 1);
+	r->has_out = true;
+}
+
+/* again: room for a list of nodes, or NULL. */
+static void look_at_all(weir_flow *f, int64_t root, weir_tensor **again)
+{
+	for (int64_t i = 0; i <= root && weir_ok(f->w); i++) {
+		weir_tensor *t = weir_tape_at(f->w, i);
+		record *r = weir__flow_record(f, i);
+
+		if (!r) return;
+		if (!takes_part(t)) continue;
+		if (again && weir_node(t).released) t = again[i] = compute(t, again);
+		if (t && !weir_is_contiguous(t) && again) t = weir_contiguous(t);
+		if (t) look(r, t);
+	}
+}
+
+void weir__flow_look_at_values(weir_flow *f, int64_t root, bool in_hook)
+{
+	weir_ctx *w = f->w;
+	weir_tensor **again = NULL;
+	size_t bytes = (size_t)(root + 1) * sizeof *again;
+	weir_place place;
+
+	if (f->when.whole || f->when.looked) return;
+	f->when.looked = true;
+	f->records = 0; /* of an earlier step */
+	if (in_hook && (again = weir__pool_take(w, &bytes))) memset(again, 0, (size_t)(root + 1) * sizeof *again);
+	place = weir_mark(w);
+	weir_no_grad_begin(w);
+	look_at_all(f, root, again);
+	weir_no_grad_end(w);
+	weir_clear_error(w); /* it was fine before; then less is known */
+	weir_rewind(w, place, NULL, 0);
+	if (again) weir__pool_give(w, again, bytes);
+}
+
+void weir__flow_take_norms(weir_flow *f, int64_t from, int64_t to)
+{
+	for (int64_t i = to < f->norms ? to : f->norms - 1; i >= from; i--) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+		record *r = weir__flow_record(f, i);
+
+		if (!r || !t || r->has_delta || f->norm[i] != f->norm[i]) continue;
+		r->delta_norm = f->norm[i];
+		r->has_delta = f->when.partial = true;
+		if (f->norm[i] == 0) r->delta.zeros = weir_numel(t);
+		weir__flow_births_gradient(f, i, NULL);
+	}
+}
