@@ -26,95 +26,6 @@ static bool delta_has(const weir_flow *f, const weir_tensor *t, enum kind kind)
 	return i >= 0 && f->rec[i].has_delta && (weir__births_kinds(&f->rec[i].delta, weir_numel(t)) & 1u << kind);
 }
 
-/* ---- writing it down ---- */
-
-static const char *lasting(char *to, size_t size, const char *text)
-{
-	snprintf(to, size, "%s", text);
-	return to;
-}
-
-static void note(weir_flow *f, weir_flow_birth *b, int which, int64_t i, bool backward)
-{
-	weir_node_info info = weir_node(weir_tape_at(f->w, i));
-	weir_tensor *param = param_of(weir_tape_at(f->w, i));
-	birth_text *text = &f->text[which];
-	int64_t l = f->rec[i].layer, deepest = 0;
-	const char *name = param           ? weir_name(param)
-			   : info.scope[0] ? info.scope
-			   : l >= 0        ? f->layers[l].public.name
-					   : info.name;
-
-	for (int64_t k = 0; k < f->count; k++) {
-		if (f->layers[k].public.depth > deepest) deepest = f->layers[k].public.depth;
-	}
-	*b = (weir_flow_birth){
-		.found = true,
-		.backward = backward,
-		.index = i,
-		.number = l + 1,
-		.step = f->sum.step,
-		.layer = lasting(text->layer, sizeof text->layer, name),
-		.op = lasting(text->op, sizeof text->op, info.op),
-		.here = lasting(text->here, sizeof text->here, info.here),
-		.shape = "",
-		.element = -1,
-		.value = UNKNOWN,
-		.operands = "",
-	};
-	if (l >= 0) b->depth = backward ? deepest - f->layers[l].public.depth + 1 : f->layers[l].public.depth;
-}
-
-static birth_lasting *lasting_of(weir_flow *f, int which, const weir_tensor *t, weir_flow_birth *b)
-{
-	struct weir__birth_more *m = weir__births_more(f);
-	birth_lasting *to = m ? &m->text[which] : NULL;
-
-	if (!to) return NULL;
-	weir__births_shape(t, to->shape, sizeof to->shape);
-	to->operands[0] = 0;
-	b->shape = to->shape;
-	b->operands = to->operands;
-	return to;
-}
-
-/* Of a value: the first element that has it, and what it was made from. */
-static birth_lasting *note_value(weir_flow *f, weir_flow_birth *b, int which, int64_t i, enum kind kind)
-{
-	weir_tensor *t = weir_tape_at(f->w, i);
-	birth_lasting *to;
-	int64_t here;
-
-	note(f, b, which, i, false);
-	if (!(to = lasting_of(f, which, t, b))) return NULL;
-	b->element = weir__births_first(t, kind, &b->value);
-	if (b->element >= 0 && (here = weir__births_made_here(t, kind)) > b->element) {
-		b->element = here;
-		b->value = weir__births_value(t, here);
-	}
-	if (!is_leaf(t)) weir__births_operands(t, NULL, b->element, to->operands, sizeof to->operands);
-	return to;
-}
-
-/* A gradient that was born: of which node, and whose rule it was. */
-typedef struct origin {
-	int64_t node, maker;
-} origin;
-
-static birth_lasting *note_gradient(weir_flow *f, weir_flow_birth *b, int which, origin from, enum kind kind)
-{
-	const finding *found = weir__births_finding(f, from.node, kind);
-	birth_lasting *to;
-
-	note(f, b, which, from.maker, true);
-	if (!(to = lasting_of(f, which, weir_tape_at(f->w, from.node), b)) || !found) return to;
-	if (found->sum) b->op = lasting(f->text[which].op, sizeof f->text[which].op, "add");
-	b->element = found->element;
-	b->value = found->value;
-	lasting(to->operands, sizeof to->operands, found->operands);
-	return to;
-}
-
 /* ---- makers ---- */
 
 static bool makes(const weir_flow *f, const weir_tensor *t, enum kind kind)
@@ -126,12 +37,35 @@ static bool makes(const weir_flow *f, const weir_tensor *t, enum kind kind)
 	return clean || (kind <= NOT_A_NUMBER && weir__births_made_here(t, kind) >= 0);
 }
 
+/* Its value was given back before anybody counted it. */
+static bool unknown(const weir_flow *f, const weir_tensor *t)
+{
+	int64_t i = weir_node(t).index;
+	const weir_stats *s = i >= 0 ? &f->rec[i].out : NULL;
+
+	return s && is_float(t) && weir_node(t).released && !weir__births_kinds(s, 0) && !s->zeros && s->largest == 0;
+}
+
+/* What only chooses or moves makes nothing: where all that is known of its operand is that it is gone, that one is it. */
+static int64_t below_choice(const weir_flow *f, int64_t i)
+{
+	const weir_tensor *t = weir_tape_at(f->w, i);
+	bool moves = (weir_op_of(t)->flags & WEIR_OP_VIEW) || !strcmp(weir_node(t).op, "where");
+
+	for (int k = 0; moves && k < weir_node(t).inputs; k++) {
+		const weir_tensor *x = weir_input(t, k);
+
+		if (unknown(f, x) && weir_node(x).inputs) return below_choice(f, weir_node(x).index);
+	}
+	return i;
+}
+
 /* wanted: bits of record.bad that the node must have; 0: it must be in a layer. */
 static int64_t forward_maker(const weir_flow *f, int64_t root, enum kind kind, uint8_t wanted)
 {
 	for (int64_t i = 0; i <= root; i++) {
 		if (wanted ? !(f->rec[i].bad & wanted) : f->rec[i].layer < 0) continue;
-		if (makes(f, weir_tape_at(f->w, i), kind)) return i;
+		if (makes(f, weir_tape_at(f->w, i), kind)) return below_choice(f, i);
 	}
 	return -1;
 }
@@ -175,7 +109,7 @@ static int64_t reader_to_blame(const weir_flow *f, const weir_tensor *t, int64_t
 	return best;
 }
 
-static origin backward_maker(const weir_flow *f, int64_t root, enum kind kind, uint8_t wanted)
+static birth_origin backward_maker(const weir_flow *f, int64_t root, enum kind kind, uint8_t wanted)
 {
 	for (int64_t i = root; i-- > 0;) {
 		const weir_tensor *t = weir_tape_at(f->w, i);
@@ -186,9 +120,9 @@ static origin backward_maker(const weir_flow *f, int64_t root, enum kind kind, u
 		if (wanted ? !(f->rec[i].bad & wanted) : param_of(t) != NULL) continue;
 		found = weir__births_finding(f, i, kind);
 		maker = found && found->maker >= 0 ? found->maker : reader_to_blame(f, t, root);
-		if (maker >= 0 && (wanted || f->rec[maker].layer >= 0)) return (origin){ i, maker };
+		if (maker >= 0 && (wanted || f->rec[maker].layer >= 0)) return (birth_origin){ i, maker };
 	}
-	return (origin){ -1, -1 };
+	return (birth_origin){ -1, -1 };
 }
 
 /* ---- inf and NaN ---- */
@@ -252,7 +186,7 @@ static void nonfinite_births(weir_flow *f, int64_t root)
 {
 	weir_flow_birth *births[2] = { &f->sum.first_inf, &f->sum.first_nan };
 	bool gradients = trace_gradients(f, root);
-	origin rule[2] = { { -1, -1 }, { -1, -1 } };
+	birth_origin rule[2] = { { -1, -1 }, { -1, -1 } };
 	birth_lasting *to;
 
 	if (!gradients && !f->loss_bad) return;
@@ -271,8 +205,8 @@ static void nonfinite_births(weir_flow *f, int64_t root)
 		bool backward = i < 0;
 
 		if (births[k]->found || (backward && rule[k].maker < 0)) continue;
-		to = backward ? note_gradient(f, births[k], which, rule[k], kind)
-			      : note_value(f, births[k], which, i, kind);
+		to = backward ? weir__births_note_gradient(f, births[k], which, rule[k], kind)
+			      : weir__births_note_value(f, births[k], which, i, kind);
 		if (!to) continue;
 		weir__births_spread(f, root,
 				    backward ? (birth_place){ rule[k].node, true, rule[k].maker }
@@ -292,7 +226,7 @@ static void overflow_birth(weir_flow *f, int64_t root)
 	if (i < 0 || i > root || s->first_overflow.found) return;
 	if (s->first_inf.found && s->first_inf.step == s->step && s->first_inf.index == i && !s->first_inf.backward)
 		return;
-	if (!(to = note_value(f, &f->sum.first_overflow, BIRTH_OVERFLOW, i, INF))) return;
+	if (!(to = weir__births_note_value(f, &f->sum.first_overflow, BIRTH_OVERFLOW, i, INF))) return;
 	mark(f, root, TAINTED, 0);
 	weir__births_spread(f, root, (birth_place){ i, false, i }, NULL, NULL, 0, to, &f->sum.first_overflow);
 }
@@ -318,17 +252,17 @@ static void small_value(weir_flow *f, int64_t root, enum kind kind, int which, w
 	int64_t i = forward_maker(f, root, kind, 0);
 	birth_lasting *to;
 
-	if (i < 0 || !(to = note_value(f, b, which, i, kind))) return;
+	if (i < 0 || !(to = weir__births_note_value(f, b, which, i, kind))) return;
 	mark_small(f, root);
 	weir__births_spread(f, root, (birth_place){ i, false, i }, NULL, NULL, 0, to, b);
 }
 
 static void small_gradient(weir_flow *f, int64_t root, enum kind kind, int which, weir_flow_birth *b)
 {
-	origin from = backward_maker(f, root, kind, 0);
+	birth_origin from = backward_maker(f, root, kind, 0);
 	birth_lasting *to;
 
-	if (from.maker < 0 || !(to = note_gradient(f, b, which, from, kind))) return;
+	if (from.maker < 0 || !(to = weir__births_note_gradient(f, b, which, from, kind))) return;
 	mark_small(f, root);
 	weir__births_spread(f, root, (birth_place){ from.node, true, from.maker }, NULL, NULL, 0, to, b);
 }

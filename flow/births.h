@@ -22,6 +22,7 @@ enum {
 typedef struct finding {
 	int64_t node; /* whose gradient it is */
 	enum kind kind;
+	int64_t of;    /* the same, or a node made of gradients, which no record is kept of, through which it came */
 	int64_t maker; /* the reader whose rule made it; -1: not known */
 	bool sum;      /* not any one reader's, but the addition of several */
 	int64_t element;
@@ -45,6 +46,11 @@ struct weir__birth_more {
 	int findings;
 	finding list[KINDS * PER_KIND];
 };
+
+/* A gradient that was born: of which node, and whose rule made it. */
+typedef struct birth_origin {
+	int64_t node, maker;
+} birth_origin;
 
 /* Where a birth spreads from: a value, or the gradient of a node. */
 typedef struct birth_place {
@@ -73,6 +79,11 @@ bool weir__births_reads(const weir_op *op, int k); /* Does the rule of op read t
 void weir__births_shape(const weir_tensor *t, char *to, size_t size);
 /* From what op made t's element; or, with its gradient, from what the rule of t made the element of an operand's. */
 void weir__births_operands(weir_tensor *t, const weir_tensor *gradient, int64_t element, char *to, size_t size);
+
+/* births_note.c: fill all of b but the way. which: BIRTH_... Return where the way goes, or NULL after reporting. */
+birth_lasting *weir__births_note_value(weir_flow *f, weir_flow_birth *b, int which, int64_t i, enum kind kind);
+birth_lasting *weir__births_note_gradient(weir_flow *f, weir_flow_birth *b, int which, birth_origin from,
+					  enum kind kind);
 
 /* births_path.c. rule[k]: nodes whose gradient rule met bad values and made the gradient of born[k]; n of them. */
 void weir__births_spread(weir_flow *f, int64_t root, birth_place at, const int64_t *rule, const int64_t *born, int n,

@@ -30,9 +30,13 @@ static double read(weir_dtype dtype, const void *data, int64_t i)
 	}
 }
 
+/* Scratch of composed operations is gone, header and all. */
 bool weir__births_readable(const weir_tensor *t)
 {
-	return t && !weir_node(t).released && weir_numel(t) > 0 && weir_data(t);
+	weir_node_info info = weir_node(t);
+
+	if (!t || info.released || weir_numel(t) <= 0) return false;
+	return info.index >= 0 && weir_tape_at(weir_context(t), info.index) == t && weir_data(t);
 }
 
 double weir__births_value(const weir_tensor *t, int64_t element)

@@ -84,7 +84,7 @@ static weir_tensor *again(const weir_flow *f, const weir_tensor *t, weir_tensor 
 
 		in[k] = at >= 0 && other[at] ? other[at] : weir_input(t, k);
 		differs = differs || in[k] != weir_input(t, k);
-		gone = gone || weir_node(in[k]).released;
+		if (at < 0 || (!other[at] && weir_tape_at(f->w, at) != in[k]) || weir_node(in[k]).released) gone = true;
 	}
 	if (differs && !gone && !weir_node(t).released) y = weir_op_apply(weir_op_of(t), in, n, weir_attr(t));
 	if (y && (weir_is_bad(y) || !more_nan(t, y))) y = NULL;

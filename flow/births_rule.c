@@ -9,7 +9,7 @@
 
 #include "kernels/reduce.h"
 
-enum { READERS = 32, FUSED_MOST = 8 };
+enum { READERS = 32, FUSED_MOST = 8, CLIMB_MOST = 64 };
 
 unsigned weir__births_kinds(const weir_stats *s, int64_t n)
 {
@@ -179,19 +179,47 @@ static bool takes_blame(weir_ctx *w, finding *at, weir_tensor *c, weir_tensor *g
 	return false;
 }
 
+/* The readers of t with their gradients. Returns how many; 0 where that can't be told. */
+static int readers_with_gradients(weir_flow *f, const weir_tensor *t, weir_tensor **reader, weir_tensor **g)
+{
+	weir_tensor *root = weir_tape_at(f->w, f->pass.root), *seed;
+	int n = readers_of(f, t, reader);
+
+	if (n <= 0 || !intact(f, weir_node(t).index)) return 0;
+	seed = weir_full(f->w, weir_dtype_of(root), weir_rank(root), weir_shape(root), f->pass.seed);
+	return weir_vjp(root, seed, reader, n, g, WEIR_NO_HOOKS | WEIR_ALLOW_UNUSED) ? n : 0;
+}
+
+/* Where a reader made of gradients has it already, that reader: the instrument keeps no record of it. at is then of its gradient. */
+static weir_tensor *climb(weir_tensor *const *reader, weir_tensor *const *g, int n, finding *at)
+{
+	for (int i = 0; i < n; i++) {
+		double v;
+		int64_t element = g[i] && weir_node(reader[i]).order ? weir__births_first(g[i], at->kind, &v) : -1;
+
+		if (element < 0 || (at->kind == ZERO && !all_zero(g[i]))) continue;
+		at->of = weir_node(reader[i]).index;
+		at->element = element;
+		at->value = v;
+		return reader[i];
+	}
+	return NULL;
+}
+
 static void find_maker(weir_flow *f, weir_tensor *t, finding *at)
 {
-	weir_ctx *w = f->w;
-	weir_tensor *reader[READERS], *g[READERS] = { NULL }, *root = weir_tape_at(w, f->pass.root), *seed;
-	int n = readers_of(f, t, reader);
+	weir_tensor *reader[READERS], *g[READERS] = { NULL }, *up = t;
 	sum s = { .dtype = weir_dtype_of(t) };
 	bool found = false;
+	int n = 0;
 
-	if (n <= 0 || at->element < 0 || !intact(f, weir_node(t).index)) return;
+	for (int steps = 0; up && steps < CLIMB_MOST; steps++) {
+		t = up;
+		n = at->element < 0 ? 0 : readers_with_gradients(f, t, reader, g);
+		up = climb(reader, g, n, at);
+	}
 	weir__text_fixed(&s.text, s.buf, sizeof s.buf);
-	seed = weir_full(w, weir_dtype_of(root), weir_rank(root), weir_shape(root), f->pass.seed);
-	if (!weir_vjp(root, seed, reader, n, g, WEIR_NO_HOOKS | WEIR_ALLOW_UNUSED)) return;
-	for (int i = 0; i < n && !found; i++) found = g[i] && takes_blame(w, at, reader[i], g[i], t, &s);
+	for (int i = 0; i < n && !found; i++) found = g[i] && takes_blame(f->w, at, reader[i], g[i], t, &s);
 	if (found || s.terms < 2 || !weir__births_is(s.value, s.dtype, at->kind)) return;
 	at->maker = weir_node(t).index;
 	at->sum = true;
@@ -224,7 +252,7 @@ static void investigate(weir_flow *f, const weir_event *e, enum kind kind)
 	}
 	if (!at && alike == PER_KIND) return;
 	if (!at) at = &m->list[m->findings++];
-	*at = (finding){ .node = e->index, .kind = kind, .maker = -1 };
+	*at = (finding){ .node = e->index, .kind = kind, .of = e->index, .maker = -1 };
 	at->element = weir__births_first(e->value, kind, &at->value);
 	if (f->pass.seed != f->pass.seed) return;
 	place = weir_mark(w);

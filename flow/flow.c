@@ -173,9 +173,10 @@ static void on_backward(const weir_event *e, void *user)
 	weir_flow *f = user;
 
 	forget_old(f, INT64_MAX);
-	if (weir__flow_births_pass(f, e) && !f->when.whole && weir_numel(e->node) == 1 &&
-	    !is_finite(weir_item(e->node)))
-		raise_alarm(f, ALARM_NONFINITE, e->index);
+	if (weir__flow_births_pass(f, e) && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
+		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE, e->index);
+		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index, true);
+	}
 	if (e->order > 1 && weir_node(e->node).order) return;
 	f->when.shape = f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
 	if (!note_norm(f, e->index, e->norm)) return;

@@ -8,8 +8,8 @@
  *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
  *   loss.c     what the loss itself tells, validation
- *   births.c   who made the first inf, NaN, subnormal, zero: births_rule.c looks while gradients pass, births_path.c where it
- *              spread to, births_text.c says what it was made from
+ *   births.c   who made the first inf, NaN, subnormal, zero. births_rule.c looks while gradients pass, births_overflow.c for what is
+ *              gone again, births_path.c where it spread to; births_note.c births_text.c births_element.c say it in words
  *   verdict.c  slope, total, depth budget, verdict, cause, by rules.def
  *   noise.c curvature.c whatif.c            on request
  *   report.c report_json.c report_html.c dot.c dot_place.c   the forms of a report
@@ -195,7 +195,7 @@ void weir__flow_births(weir_flow *f, int64_t root);
  * gradient is gone. */
 bool weir__flow_births_pass(weir_flow *f, const weir_event *e);
 void weir__flow_births_gradient(weir_flow *f, int64_t index, const weir_event *e);
-/* look.c: in a step that was to be thin, once: all values; and from node to down to node from the norms of gradients without counts. */
+/* look.c: once in a step, all values that no hook saw; and from node to down to node from the norms of gradients without counts. */
 void weir__flow_look_at_values(weir_flow *f, int64_t root, bool in_hook);
 void weir__flow_take_norms(weir_flow *f, int64_t from, int64_t to);
 void weir__births_look_at_leaves(weir_flow *f); /* births_rule.c */

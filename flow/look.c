@@ -1,5 +1,5 @@
 /* look.c: a step that was to be thin, and turned out to be worth measuring as a whole: its values and gradients are looked at after the
- * fact. Best inside of the backward hook: values are still what the forward pass made, and what composed operations gave back already
+ * fact. So are the values of a loss made of gradients, when it is not finite: hooks see the forward pass only. Best inside of the backward hook: values are still what the forward pass made, and what composed operations gave back already
  * can be computed again without anybody's hook seeing it. */
 #include "flow/flow.h"
 
@@ -20,19 +20,23 @@ static weir_tensor *compute(const weir_tensor *t, weir_tensor *const *again)
 		int64_t at = weir_node(weir_input(t, k)).index;
 
 		in[k] = at >= 0 && again[at] ? again[at] : weir_input(t, k);
-		if (weir_node(in[k]).released) return NULL;
+		if (weir_node(in[k]).released ||
+		    (in[k] == weir_input(t, k) && weir_tape_at(weir_context(t), at) != in[k]))
+			return NULL;
 	}
 	y = weir_op_apply(weir_op_of(t), in, n, weir_attr(t));
 	return weir_is_bad(y) ? NULL : y;
 }
 
-static void look(record *r, const weir_tensor *t)
+/* Nodes made of gradients are looked at for births alone. */
+static void look(record *r, const weir_tensor *t, bool part)
 {
 	const void *data = value_of(t);
 
 	if (!data) return;
-	r->out_norm = weir__norm2(weir_dtype_of(t), data, weir_numel(t), 1);
 	weir__stats(weir_dtype_of(t), data, weir_numel(t), &r->out, 1);
+	if (!part) return;
+	r->out_norm = weir__norm2(weir_dtype_of(t), data, weir_numel(t), 1);
 	r->has_out = true;
 }
 
@@ -43,11 +47,13 @@ static void look_at_all(weir_flow *f, int64_t root, weir_tensor **again)
 		weir_tensor *t = weir_tape_at(f->w, i);
 		record *r = weir__flow_record(f, i);
 
+		bool part = takes_part(t);
+
 		if (!r) return;
-		if (!takes_part(t)) continue;
+		if (r->has_out || !t || is_leaf(t) || !is_float(t) || !weir_node(t).recorded) continue;
 		if (again && weir_node(t).released) t = again[i] = compute(t, again);
 		if (t && !weir_is_contiguous(t) && again) t = weir_contiguous(t);
-		if (t) look(r, t);
+		if (t) look(r, t, part);
 	}
 }
 
@@ -58,9 +64,9 @@ void weir__flow_look_at_values(weir_flow *f, int64_t root, bool in_hook)
 	size_t bytes = (size_t)(root + 1) * sizeof *again;
 	weir_place place;
 
-	if (f->when.whole || f->when.looked) return;
+	if (f->when.looked) return;
 	f->when.looked = true;
-	f->records = 0; /* of an earlier step */
+	if (!f->when.whole) f->records = 0; /* of an earlier step */
 	if (in_hook && (again = weir__pool_take(w, &bytes))) memset(again, 0, (size_t)(root + 1) * sizeof *again);
 	place = weir_mark(w);
 	weir_no_grad_begin(w);

@@ -234,10 +234,318 @@ static void certificates(void **state)
 	assert_int_equal(wrong, 0);
 }
 
+/* ---- overflow inside of one operation ---- */
+
+static void naive_forward(weir_tensor *y)
+{
+	const double *x = weir_data(weir_input(y, 0));
+	double *out = weir_out(y);
+
+	for (int64_t i = 0; i < weir_numel(y); i++) out[i] = 1 / (1 + x[i] * x[i]);
+}
+
+static void naive_vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])
+{
+	(void)need;
+	gx[0] = weir_mul(gy, weir_mul(weir_affine(weir_input(y, 0), -2, 0), weir_mul(y, y)));
+}
+
+static const weir_op naive = {
+	.name = "naive",
+	.arity = 1,
+	.keeps = WEIR_KEEP_OUT | WEIR_KEEP_IN0,
+	.flags = WEIR_OP_ELEMENTWISE,
+	.shape = weir_same_shape,
+	.forward = naive_forward,
+	.vjp = naive_vjp,
+};
+
+/* No value is an inf: the flags of the floating-point unit alone tell. */
+static void only_a_flag(void **state)
+{
+	(void)state;
+	for (int how = 0; how < 3; how++) { /* it counts; it is left out; there is nothing */
+		weir_ctx *w = open_ieee(WEIR_F64);
+		weir_flow *f = watch_all(w);
+		const weir_flow_summary *s = weir_flow_summary_of(f);
+		weir_tensor *p = weir_param_new(w, "p", WEIR_F64, 1, (int64_t[]){ 2 }), *y, *loss;
+
+		weir_write_f64(p, (double[]){ 1, how < 2 ? 1e200 : 1e100 }, 2);
+		y = weir_op_apply(&naive, &p, 1, NULL);
+		if (how == 1) y = weir_where(weir_gt(p, like(p, 1e300)), y, p);
+		loss = weir_sum_all(y);
+		weir_backward(loss);
+		weir_flow_step(f, loss);
+		assert_string_equal(
+			birth_text(&s->first_overflow),
+			how ? "none"
+			    : "forward naive@1 (naive) [2] f64 [-1] = nan; p [2] largest 1e+200; naive@1 > sum@2 > loss; "
+			      "1 others");
+		assert_false(s->first_inf.found || s->first_nan.found);
+		close_fine(w);
+	}
+}
+
+/* The library's own operations keep their overflows to themselves: none where the result is right. */
+static void no_false_overflow(void **state)
+{
+	static const double values[] = { 0,    1,     -1,   1e4,   -1e4, 800,   -800,  100,
+					 -100, 1e-30, 1e30, -1e30, 3e38, -3e38, 1e-40, 0.5 };
+	enum { N = sizeof values / sizeof *values };
+
+	(void)state;
+	for (int k = 0; k < 12; k++) {
+		weir_ctx *w = open_ieee(WEIR_F32);
+		weir_flow *f = watch_all(w);
+		weir_tensor *p = weir_param_new(w, "p", WEIR_F32, 2, (int64_t[]){ 1, N }), *y = p;
+
+		weir_write_f64(p, values, N);
+		switch (k) {
+		case 0: y = weir_sigmoid(p); break;
+		case 1: y = weir_tanh(p); break;
+		case 2: y = weir_erf(p); break;
+		case 3: y = weir_softplus(weir_affine(p, 1e-3, 0)); break;
+		case 4: y = weir_gelu(weir_affine(p, 1e-3, 0)); break;
+		case 5: y = weir_silu(weir_affine(p, 1e-3, 0)); break;
+		case 6: y = weir_softmax(weir_affine(p, 0.4, 0), 1); break;
+		case 7: y = weir_pow(weir_affine(weir_abs(p), 1, 1), -1.5); break;
+		case 8: y = weir_norm(weir_affine(p, 1e-2, 0), 0, NULL, false); break;
+		case 9: y = weir_sqrt(weir_abs(p)); break;
+		case 10: y = weir_log(weir_affine(weir_abs(p), 1, 1e-20)); break;
+		default: y = weir_mean_all(weir_affine(p, 0.5, 0)); break;
+		}
+		y = weir_sum_all(weir_affine(y, 1e-3, 0));
+		weir_backward(y);
+		weir_flow_step(f, y);
+		if (weir_flow_summary_of(f)->first_overflow.found)
+			fail_msg("case %d: %s", k, birth_text(&weir_flow_summary_of(f)->first_overflow));
+		close_fine(w);
+	}
+}
+
+/* ---- steps that were not to be measured ---- */
+
+static weir_module *chain(weir_ctx *w, int layers, double c)
+{
+	weir_module *net = weir_list_new(w, "mlp");
+
+	for (int i = 0; i < layers; i++)
+		weir_list_add(net,
+			      weir_linear_with(w, 2, 2,
+					       &(weir_linear_options){
+						       .init = WEIR_INIT_DIAGONAL, .init_scale = c, .bias = true }));
+	return net;
+}
+
+static void forget_gradients(const weir_module *m)
+{
+	for (int64_t i = 0; i < weir_module_parameter_count(m); i++) weir_zero_grad(weir_module_parameter(m, i));
+}
+
+/* From step 7 on the weight of layer 5 is 1e30; between the gradient and the end of the step the weights change. */
+static void thin_overflow(void **state)
+{
+	(void)state;
+	for (int way = 0; way < 4; way++) { /* forward, backward, free_values, seen through what weir_sub() gave back */
+		weir_options o;
+		weir_ctx *w;
+		weir_flow *f;
+		const weir_flow_summary *s;
+		weir_module *net;
+		weir_tensor *loss;
+
+		weir_options_init(&o);
+		o.handler = NULL;
+		o.free_values = way == 2;
+		w = weir_open(&o);
+		f = weir_flow_watch(w, NULL);
+		s = weir_flow_summary_of(f);
+		net = chain(w, 8, 1);
+		for (int step = 0; step < 10; step++) {
+			weir_tensor *x = weir_full(w, WEIR_F32, 2, (int64_t[]){ 1, 2 }, way == 1 ? 0 : 1);
+
+			if (step == 7)
+				for (int l = 3; l < 5; l++)
+					weir_write_f64(weir_module_parameter(net, 2 * l), (double[]){ 1e30, 0, 0, 1 },
+						       4);
+			x = weir_forward(net, x);
+			if (way == 3) x = weir_sub(weir_full(w, WEIR_F32, 2, (int64_t[]){ 1, 2 }, 1), x);
+			loss = weir_sum_all(x);
+			forget_gradients(net);
+			weir_backward(loss);
+			if (step == 7) weir_write_f64(weir_module_parameter(net, 4), (double[]){ NAN, 0, 0, 1 }, 4);
+			assert_true(weir_flow_step(f, loss));
+			assert_int_equal(s->measured, step < 7 ? 0 : 7);
+			assert_int_equal(s->first_inf.found, step >= 7);
+			weir_tape_reset(w);
+			if (step == 7) break;
+		}
+		assert_int_equal(s->first_inf.step, 7);
+		assert_int_equal(s->first_inf.backward, way == 1);
+		assert_string_equal(s->first_inf.layer, way == 1 ? "mlp.3.linear" : "mlp.4.linear");
+		if (way == 0)
+			assert_string_equal(
+				birth_text(&s->first_inf),
+				"forward mlp.4.linear (linear) [1, 2] f32 [0] = inf; linear [1, 2] largest 1e+30, mlp.4.weight [2, 2] "
+				"largest 1e+30, mlp.4.bias [2] largest 0; mlp.4 linear > mlp.5 linear > mlp.6 linear > mlp.7 "
+				"linear > sum > loss; 4 others");
+		close_fine(w);
+	}
+}
+
+/* A gradient becomes subnormal, element by element, before any norm is tiny: the next step is measured and tells where. */
+static void thin_underflow(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = weir_flow_watch(w, NULL);
+	const weir_flow_summary *s = weir_flow_summary_of(f);
+	weir_module *net = chain(w, 6, 1);
+
+	(void)state;
+	for (int step = 0; step < 6; step++) {
+		weir_tensor *loss;
+
+		if (step == 4) {
+			weir_write_f64(weir_module_parameter(net, 0), (double[]){ 1e-30, 0, 0, 1e-37 }, 4);
+			weir_write_f64(weir_module_parameter(net, 6), (double[]){ 1e-39, 0, 0, 0.1 }, 4);
+		}
+		loss = weir_sum_all(weir_forward(net, weir_full(w, WEIR_F32, 2, (int64_t[]){ 1, 2 }, 1)));
+		forget_gradients(net);
+		weir_backward(loss);
+		assert_true(weir_flow_step(f, loss));
+		assert_int_equal(s->measured, step < 4 ? 0 : step);
+		assert_int_equal(s->first_subnormal[1].found, step == 5);
+		weir_tape_reset(w);
+	}
+	assert_string_equal(s->first_subnormal[1].layer, "mlp.3.linear");
+	assert_true(s->first_subnormal[1].backward && s->first_subnormal[1].element == 0);
+	assert_string_equal(s->first_subnormal[0].layer, "mlp.3.linear");
+	assert_int_equal(s->first_subnormal[0].step, 4);
+	close_fine(w);
+}
+
+/* ---- nothing is disturbed ---- */
+
+static int calls[2];
+
+static void count_calls(const weir_event *e, void *user)
+{
+	(void)user;
+	calls[e->backward]++;
+}
+
+static double count_errors;
+
+static void on_error(weir_ctx *w, weir_status status, const char *message, void *user)
+{
+	(void)w, (void)status, (void)message, (void)user;
+	count_errors++;
+}
+
+/* Accumulators, retained gradients, tape, hooks and errors with the instrument are those without, where births of all sorts are found. */
+static void nothing_disturbed(void **state)
+{
+	function *const list[] = { log_of_zero,    naive_softmax, naive_normalisation,
+				   slope_of_power, two_shares,    masked_forward_only,
+				   one_over,       squashed,      product };
+
+	(void)state;
+	for (size_t i = 0; i < 2 * sizeof list / sizeof *list; i++) {
+		double grads[2][2][3];
+		int seen[2][2];
+
+		for (int watched = 0; watched < 2; watched++) {
+			weir_options o;
+			weir_ctx *w;
+			weir_flow *f;
+			weir_tensor *p, *x, *loss;
+			int64_t length;
+
+			weir_options_init(&o);
+			o.handler = on_error;
+			o.free_values = i & 1;
+			w = weir_open(&o);
+			weir_on_grad(w, count_calls, NULL, NULL);
+			weir_on_forward(w, count_calls, NULL, NULL);
+			f = watched ? watch_all(w) : NULL;
+			p = weir_param_new(w, "p", WEIR_F32, 1, (int64_t[]){ 3 });
+			weir_write_f64(p, (double[]){ 1, 2, 3 }, 3);
+			calls[0] = calls[1] = 0;
+			x = weir_retain_grad(weir_affine(p, 1, 0));
+			loss = weir_sum_all(list[i / 2](x));
+			weir_backward(loss);
+			length = weir_tape_length(w);
+			if (f) weir_flow_step(f, loss);
+			assert_int_equal(weir_tape_length(w), length);
+			assert_true(weir_is_recording(w));
+			weir_read_f64(weir_grad_of(p), grads[watched][0], 3);
+			weir_read_f64(weir_grad_of(x), grads[watched][1], 3);
+			memcpy(seen[watched], calls, sizeof calls);
+			close_fine(w);
+		}
+		assert_memory_equal(grads[0], grads[1], sizeof grads[0]);
+		assert_memory_equal(seen[0], seen[1], sizeof seen[0]);
+	}
+	assert_true(count_errors == 0);
+}
+
+/* A penalty on a gradient: the pass goes over gradients, too. */
+static void second_order(void **state)
+{
+	(void)state;
+	for (int bad = 0; bad < 3; bad++) {
+		weir_ctx *w = open_ieee(WEIR_F64);
+		weir_flow *f = watch_all(w);
+		const weir_flow_summary *s = weir_flow_summary_of(f);
+		weir_tensor *p = weir_param_new(w, "p", WEIR_F64, 1, (int64_t[]){ 3 }), *y, *g, *loss;
+
+		weir_write_f64(p, (double[]){ 1, bad == 2 ? 1e-130 : 2, 3 }, 3);
+		y = bad == 1 ? weir_log(weir_affine(p, 1, -2)) : weir_pow(p, -1);
+		weir_grad(weir_sum_all(y), &p, 1, &g, WEIR_CREATE_GRAPH);
+		loss = weir_sum_all(weir_mul(g, g));
+		weir_backward(loss);
+		weir_flow_step(f, loss);
+		assert_int_equal(s->first_inf.found || s->first_nan.found, bad > 0);
+		if (bad == 1) assert_string_equal(s->first_inf.op, "div"); /* 1 / 0, the slope of the logarithm */
+		if (bad == 2) assert_string_equal(s->first_inf.op, "mul"); /* (1e260)² */
+		assert_int_equal(s->first_inf.backward, bad == 3);
+		close_fine(w);
+	}
+}
+
+/* ---- the way ---- */
+
+static void long_way(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = watch_all(w);
+	const weir_flow_birth *b = &weir_flow_summary_of(f)->first_inf;
+	weir_module *net = chain(w, 300, 1.5);
+	weir_tensor *loss = weir_sum_all(weir_forward(net, weir_full(w, WEIR_F32, 2, (int64_t[]){ 1, 2 }, 1)));
+
+	(void)state;
+	weir_backward(loss);
+	weir_flow_step(f, loss);
+	assert_int_equal(b->path_length, 17);
+	assert_string_equal(b->path[0], "mlp.218 linear");
+	assert_string_equal(b->path[7], "mlp.225 linear");
+	assert_string_equal(b->path[8], "... 68 more"); /* 226 .. 293 */
+	assert_string_equal(b->path[9], "mlp.294 linear");
+	assert_string_equal(b->path[14], "mlp.299 linear");
+	assert_string_equal(b->path[15], "sum");
+	assert_string_equal(b->path[16], "loss");
+	assert_int_equal(b->propagators, 300 - 219 + 1);
+	weir_tape_reset(w); /* the texts outlive the tape */
+	assert_string_equal(b->shape, "[1, 2] f32");
+	close_fine(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(certificates),
+		cmocka_unit_test(certificates),  cmocka_unit_test(only_a_flag),    cmocka_unit_test(no_false_overflow),
+		cmocka_unit_test(thin_overflow), cmocka_unit_test(thin_underflow), cmocka_unit_test(nothing_disturbed),
+		cmocka_unit_test(second_order),  cmocka_unit_test(long_way),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -96,7 +96,7 @@ static planted build(random_graph *g, weir_tensor *p, weir_tensor *q, fault what
 	sum = g->node[OPS];
 	for (int i = 0; i < OPS; i++) sum = weir_add(sum, weir_affine(g->node[i], 0.01, 0)); /* all of them count */
 	if (f.beside) sum = weir_add(sum, f.beside);
-	*loss = weir_sum_all(sum);
+	*loss = weir_sum_all(weir_add(sum, q));
 	return f;
 }
 
