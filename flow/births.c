@@ -26,6 +26,15 @@ static bool delta_has(const weir_flow *f, const weir_tensor *t, enum kind kind)
 	return i >= 0 && f->rec[i].has_delta && (weir__births_kinds(&f->rec[i].delta, weir_numel(t)) & 1u << kind);
 }
 
+/* Its value was given back before anybody counted it. */
+static bool unknown(const weir_flow *f, const weir_tensor *t)
+{
+	int64_t i = weir_node(t).index;
+	const weir_stats *s = i >= 0 ? &f->rec[i].out : NULL;
+
+	return s && is_float(t) && weir_node(t).released && !weir__births_kinds(s, 0) && !s->zeros && s->largest == 0;
+}
+
 /* ---- makers ---- */
 
 static bool makes(const weir_flow *f, const weir_tensor *t, enum kind kind)
@@ -35,15 +44,6 @@ static bool makes(const weir_flow *f, const weir_tensor *t, enum kind kind)
 	if (!t || !out_has(f, t, kind)) return false;
 	for (int k = 0; clean && k < weir_node(t).inputs; k++) clean = !out_has(f, weir_input(t, k), kind);
 	return clean || (kind <= NOT_A_NUMBER && weir__births_made_here(t, kind) >= 0);
-}
-
-/* Its value was given back before anybody counted it. */
-static bool unknown(const weir_flow *f, const weir_tensor *t)
-{
-	int64_t i = weir_node(t).index;
-	const weir_stats *s = i >= 0 ? &f->rec[i].out : NULL;
-
-	return s && is_float(t) && weir_node(t).released && !weir__births_kinds(s, 0) && !s->zeros && s->largest == 0;
 }
 
 /* What only chooses or moves makes nothing: where all that is known of its operand is that it is gone, that one is it. */
@@ -151,7 +151,7 @@ static bool trace_gradients(weir_flow *f, int64_t root)
 	return any;
 }
 
-/* Marks bad values from those marked on downward. */
+/* Marks bad values from those marked on downward, through what is not known. */
 static void trace_values(weir_flow *f, int64_t root)
 {
 	for (int64_t i = root; i >= 0; i--) {
@@ -163,7 +163,8 @@ static void trace_values(weir_flow *f, int64_t root)
 
 			if (at < 0) continue;
 			if (is_leaf(x)) weir__births_look_at_leaf(f, x);
-			if (!weir__flow_nonfinite(&f->rec[at].out) || (f->rec[at].bad & BAD_OUT)) continue;
+			if (f->rec[at].bad & BAD_OUT || !(weir__flow_nonfinite(&f->rec[at].out) || unknown(f, x)))
+				continue;
 			if ((f->rec[i].bad & RULE) || weir__births_carries(t, k)) f->rec[at].bad |= BAD_OUT;
 		}
 	}
@@ -174,7 +175,7 @@ static void mark(weir_flow *f, int64_t root, uint8_t out, uint8_t delta)
 {
 	for (int64_t i = 0; i <= root; i++) {
 		record *r = &f->rec[i];
-		bool value = out == TAINTED || weir__flow_nonfinite(&r->out);
+		bool value = out == TAINTED || weir__flow_nonfinite(&r->out) || unknown(f, weir_tape_at(f->w, i));
 
 		r->bad &= (uint8_t) ~(HAS_OUT | HAS_DELTA);
 		if ((r->bad & out) && value) r->bad |= HAS_OUT;

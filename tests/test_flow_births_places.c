@@ -513,6 +513,57 @@ static void second_order(void **state)
 	}
 }
 
+static weir_tensor *overwrite(const weir_event *e, void *user)
+{
+	(void)user;
+	return weir_full(e->ctx, WEIR_F32, weir_rank(e->value), weir_shape(e->value), INFINITY);
+}
+
+/* A hook of the user's made it: no rule can be shown to have, so the likeliest is named, and nothing is said of operands. */
+static void replaced_gradient(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = watch_all(w);
+	const weir_flow_birth *b = &weir_flow_summary_of(f)->first_inf;
+	weir_tensor *p = weir_param_new(w, "p", WEIR_F32, 1, (int64_t[]){ 3 }), *x = weir_affine(p, 2, 0), *loss;
+	weir_hook_options h;
+
+	(void)state;
+	weir_hook_options_init(&h);
+	h.replace = overwrite;
+	weir_hook_add(w, x, &h);
+	loss = weir_sum_all(weir_exp(x));
+	weir_backward(loss);
+	weir_flow_step(f, loss);
+	assert_string_equal(birth_text(b), "backward exp@2 (exp) [3] f32 [0] = inf; ; exp@2 > affine@1 > p; 1 others");
+	close_fine(w);
+}
+
+/* The loss is not finite and the user goes no further: no gradient is looked at. */
+static void without_backward(void **state)
+{
+	(void)state;
+	for (int thin = 0; thin < 2; thin++) {
+		weir_ctx *w = open_ieee(WEIR_F32);
+		weir_flow *f = weir_flow_watch(w, NULL);
+		const weir_flow_birth *b = &weir_flow_summary_of(f)->first_inf;
+
+		for (int step = 0; step <= thin; step++) {
+			weir_tensor *p, *e, *loss;
+
+			weir_tape_reset(w);
+			p = weir_full(w, WEIR_F32, 1, (int64_t[]){ 3 }, step == thin ? 1 : 0);
+			e = weir_exp(weir_affine(p, 1000, 0));
+			loss = weir_sum_all(weir_sub(p, e)); /* whose -e is gone by now */
+			weir_flow_step(f, loss);
+		}
+		assert_string_equal(b->op, "exp");
+		assert_int_equal(b->step, thin);
+		assert_string_equal(b->path[b->path_length - 1], "loss");
+		close_fine(w);
+	}
+}
+
 /* ---- the way ---- */
 
 static void long_way(void **state)
@@ -543,9 +594,11 @@ static void long_way(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(certificates),  cmocka_unit_test(only_a_flag),    cmocka_unit_test(no_false_overflow),
-		cmocka_unit_test(thin_overflow), cmocka_unit_test(thin_underflow), cmocka_unit_test(nothing_disturbed),
-		cmocka_unit_test(second_order),  cmocka_unit_test(long_way),
+		cmocka_unit_test(certificates),      cmocka_unit_test(only_a_flag),
+		cmocka_unit_test(no_false_overflow), cmocka_unit_test(thin_overflow),
+		cmocka_unit_test(thin_underflow),    cmocka_unit_test(nothing_disturbed),
+		cmocka_unit_test(second_order),      cmocka_unit_test(long_way),
+		cmocka_unit_test(replaced_gradient), cmocka_unit_test(without_backward),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
