@@ -267,13 +267,12 @@ static void investigate(weir_flow *f, const weir_event *e, enum kind kind)
 
 bool weir__flow_births_pass(weir_flow *f, const weir_event *e)
 {
-	uint32_t life = weir_mark(f->w).life;
-	bool begins = e->index >= f->pass.last || life != f->pass.life;
+	bool begins = e->index >= f->pass.last || f->life != f->pass.life;
 
 	f->pass.last = e->index;
 	if (!begins) return false;
 	f->pass.root = e->index;
-	f->pass.life = life;
+	f->pass.life = f->life;
 	f->pass.seed = weir_numel(e->value) == 1 ? weir__births_value(e->value, 0) : UNKNOWN;
 	if (!f->when.whole) return true;
 	for (int64_t i = 0; i < f->records; i++) f->rec[i].above = 0;

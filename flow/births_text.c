@@ -34,7 +34,7 @@ static void name(weir__text *text, const weir_tensor *t)
 
 	if (!s[0] && param_of(t)) s = weir_name(param_of(t));
 	if (!s[0]) s = weir_node(t).op;
-	while (s[n] && n < NAME_MOST) {
+	while (n < NAME_MOST && s[n]) {
 		size_t more = weir__utf8(s + n, strlen(s + n));
 
 		n += more ? more : 1;

@@ -183,7 +183,7 @@ typedef struct weir_flow_summary {
 	 * it: 1 / (1 + x²) where x² is inf. Not one that where() leaves out. It does not change the verdict. */
 	weir_flow_birth first_overflow;
 	/* The same for underflow, inside of layers: the first subnormal number, and the first tensor of nothing but zeros;
-	 * [0] forward, [1] backward. */
+	 * [0] forward, [1] backward. Where a gradient becomes subnormal in a step that was not to be measured, the next one is, and tells. */
 	weir_flow_birth first_subnormal[2], first_zero[2];
 } weir_flow_summary;
 
