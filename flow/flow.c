@@ -121,10 +121,12 @@ static void on_forward(const weir_event *e, void *user)
 	ask_input(f, e);
 }
 
-/* The norms where a number of the type would be near its end. */
-static bool tiny(const weir_event *e)
+/* What a norm tells: not finite, zero, or where a number of the type would be near its end. */
+static unsigned alarm_of(const weir_tensor *t, double norm)
 {
-	return e->norm < (weir_dtype_of(e->value) == WEIR_F32 ? 0x1p-116 : 0x1p-1002);
+	if (!is_finite(norm)) return ALARM_NONFINITE | (param_of(t) ? ALARM_SPOILT : 0u);
+	if (norm == 0) return ALARM_ZERO;
+	return norm < (weir_dtype_of(t) == WEIR_F32 ? 0x1p-116 : 0x1p-1002) ? ALARM_TINY : 0;
 }
 
 static bool note_norm(weir_flow *f, int64_t index, double norm)
@@ -155,16 +157,17 @@ static void note_gradient(weir_flow *f, const weir_event *e)
 
 /* A loss or a norm that is not finite, zero or tiny: then the step is measured as a whole although it was to be thin. Values are looked
  * at, and from here on the gradients' counts are taken; those before were finite. */
-static void raise_alarm(weir_flow *f, unsigned kind, int64_t index)
+static void raise_alarm(weir_flow *f, unsigned kinds, int64_t index)
 {
-	if (f->when.known & kind) return;
+	kinds &= ~f->when.known;
+	if (!kinds) return;
 	if (!f->when.alarm) {
 		weir__flow_look_at_values(f, f->pass.root, true);
 		weir__flow_take_norms(f, index + 1, f->pass.root);
 		weir__births_overflow(f, f->pass.root);
 	}
-	f->when.alarm |= kind;
-	if (kind == ALARM_NONFINITE) weir__births_look_at_leaves(f);
+	f->when.alarm |= kinds;
+	if (kinds & (ALARM_NONFINITE | ALARM_SPOILT)) weir__births_look_at_leaves(f);
 }
 
 /* Of every pass, so that a loss made of gradients is seen, too; but only nodes of the forward pass. The last pass counts. */
@@ -174,18 +177,13 @@ static void on_backward(const weir_event *e, void *user)
 
 	forget_old(f, INT64_MAX);
 	if (weir__flow_births_pass(f, e) && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
-		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE, e->index);
+		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE | ALARM_SPOILT, e->index);
 		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index, true);
 	}
 	if (e->order > 1 && weir_node(e->node).order) return;
 	f->when.shape = f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
 	if (!note_norm(f, e->index, e->norm)) return;
-	if (!f->when.whole && (!is_finite(e->norm) || tiny(e)))
-		raise_alarm(f,
-			    !is_finite(e->norm) ? ALARM_NONFINITE
-			    : e->norm == 0      ? ALARM_ZERO
-						: ALARM_TINY,
-			    e->index);
+	if (!f->when.whole) raise_alarm(f, alarm_of(e->node, e->norm), e->index);
 	if (f->when.whole || f->when.alarm) note_gradient(f, e);
 }
 
@@ -294,15 +292,13 @@ void weir_flow_stop(weir_flow *f)
 
 static unsigned seen(const weir_flow *f)
 {
-	unsigned kinds = f->loss_bad ? ALARM_NONFINITE : 0;
+	unsigned kinds = f->loss_bad ? ALARM_NONFINITE | ALARM_SPOILT : 0;
 
 	for (int64_t i = 0; i < f->norms; i++) {
 		const weir_tensor *t = weir_tape_at(f->w, i);
 
 		if (!t || (i < f->records ? !f->rec[i].has_delta : f->norm[i] != f->norm[i])) continue;
-		if (!is_finite(f->norm[i])) kinds |= ALARM_NONFINITE;
-		else if (f->norm[i] == 0) kinds |= ALARM_ZERO;
-		else if (f->norm[i] < (weir_dtype_of(t) == WEIR_F32 ? 0x1p-116 : 0x1p-1002)) kinds |= ALARM_TINY;
+		kinds |= alarm_of(t, f->norm[i]);
 	}
 	return kinds;
 }
@@ -404,7 +400,7 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	f->sum.step = f->options.first_step + f->steps;
 	f->sum.loss = weir_numel(loss) == 1 && !weir_node(loss).released ? weir_item(loss) : UNKNOWN;
 	f->sum.subnormals_ieee = weir_ieee_subnormals(w);
-	if (!is_finite(f->sum.loss) && !(f->when.known & ALARM_NONFINITE)) f->when.alarm |= ALARM_NONFINITE;
+	if (!is_finite(f->sum.loss)) f->when.alarm |= (ALARM_NONFINITE | ALARM_SPOILT) & ~f->when.known;
 	whole = f->when.whole || f->when.alarm || f->when.requested;
 	if (whole && !f->when.whole) {
 		weir__flow_look_at_values(f, root, false);

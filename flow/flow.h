@@ -91,7 +91,8 @@ typedef struct schedule {
 	double wall, cost;              /* over all steps */
 } schedule;
 
-enum alarm { ALARM_NONFINITE = 1, ALARM_ZERO = 2, ALARM_TINY = 4 };
+/* SPOILT: the loss, or the gradient of a parameter, is not finite; other gradients may be, and do no harm. */
+enum alarm { ALARM_NONFINITE = 1, ALARM_ZERO = 2, ALARM_TINY = 4, ALARM_SPOILT = 8 };
 
 struct weir_flow {
 	weir_ctx *w;

@@ -87,6 +87,8 @@ void weir__flow_take_norms(weir_flow *f, int64_t from, int64_t to)
 		r->delta_norm = f->norm[i];
 		r->has_delta = f->when.partial = true;
 		if (f->norm[i] == 0) r->delta.zeros = weir_numel(t);
+		else if (f->norm[i] != f->norm[i]) r->delta.nan = 1; /* at least; with or without an inf */
+		else if (!is_finite(f->norm[i])) r->delta.pos_inf = 1;
 		weir__flow_births_gradient(f, i, NULL);
 	}
 }

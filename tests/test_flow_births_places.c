@@ -393,6 +393,43 @@ static void thin_overflow(void **state)
 	}
 }
 
+/* A gradient that is NaN in every step, and gets no further, must not hide what spoils the weights later. */
+static void thin_beside_harmless(void **state)
+{
+	(void)state;
+	for (int backward = 0; backward < 2; backward++) {
+		weir_ctx *w = open_ieee(WEIR_F32);
+		weir_flow *f = weir_flow_watch(w, NULL);
+		const weir_flow_summary *s = weir_flow_summary_of(f);
+		weir_tensor *p = weir_param_new(w, "p", WEIR_F32, 1, (int64_t[]){ 3 });
+
+		for (int step = 0; step < 8; step++) {
+			double big = step < 7 ? 1 : 100;
+			weir_tensor *u, *v, *y, *loss;
+
+			weir_write_f64(p, (double[]){ 1, 2, 3 }, 3);
+			u = weir_affine(p, 1, 0);
+			v = weir_relu(weir_affine(u, 1, -100));
+			y = weir_where(weir_gt(u, like(p, 50)),
+				       weir_mul(v, weir_log(weir_affine(weir_detach(u), -1, 0))), u);
+			if (backward) y = weir_add(y, weir_affine(weir_log(weir_affine(u, 1e-37, 0)), big, 0));
+			else y = weir_add(y, weir_exp(weir_affine(u, big, 0)));
+			loss = weir_sum_all(y);
+			weir_zero_grad(p);
+			weir_backward(loss);
+			assert_true(isnan(weir_grad_norm(v)));
+			weir_flow_step(f, loss);
+			assert_int_equal(s->first_inf.found, step == 7);
+			assert_int_equal(s->measured, step < 7 ? 0 : 7);
+			assert_false(s->first_nan.found);
+			weir_tape_reset(w);
+		}
+		assert_string_equal(s->first_inf.op, backward ? "log" : "exp");
+		assert_int_equal(s->first_inf.backward, backward);
+		close_fine(w);
+	}
+}
+
 /* A gradient becomes subnormal, element by element, before any norm is tiny: the next step is measured and tells where. */
 static void thin_underflow(void **state)
 {
@@ -596,9 +633,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(certificates),      cmocka_unit_test(only_a_flag),
 		cmocka_unit_test(no_false_overflow), cmocka_unit_test(thin_overflow),
-		cmocka_unit_test(thin_underflow),    cmocka_unit_test(nothing_disturbed),
-		cmocka_unit_test(second_order),      cmocka_unit_test(long_way),
-		cmocka_unit_test(replaced_gradient), cmocka_unit_test(without_backward),
+		cmocka_unit_test(thin_underflow),    cmocka_unit_test(thin_beside_harmless),
+		cmocka_unit_test(nothing_disturbed), cmocka_unit_test(second_order),
+		cmocka_unit_test(long_way),          cmocka_unit_test(replaced_gradient),
+		cmocka_unit_test(without_backward),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
