@@ -102,13 +102,8 @@ static bool intact(const weir_flow *f, int64_t from)
 {
 	for (int64_t i = from; i <= f->pass.root; i++) {
 		const weir_tensor *t = weir_tape_at(f->w, i);
-		weir_node_info info = weir_node(t);
 
-		if (!t || !info.recorded) continue;
-		if ((weir_op_of(t)->keeps & WEIR_KEEP_OUT) && info.released) return false;
-		for (int k = 0; k < info.inputs; k++) {
-			if (weir__births_reads(weir_op_of(t), k) && weir_node(weir_input(t, k)).released) return false;
-		}
+		if (t && weir_node(t).recorded && !weir_is_intact(t)) return false;
 	}
 	return true;
 }

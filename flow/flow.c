@@ -103,6 +103,7 @@ static void ask_input(weir_flow *f, const weir_event *e)
 	}
 	if (!in_layer) return;
 	f->input_asked = true;
+	f->when.asked = weir_node(input).index;
 	if (input) weir_retain_grad(input);
 }
 
@@ -162,7 +163,7 @@ static void raise_alarm(weir_flow *f, unsigned kinds, int64_t index)
 	kinds &= ~f->when.known;
 	if (!kinds) return;
 	if (!f->when.alarm) {
-		weir__flow_look_at_values(f, f->pass.root, true);
+		weir__flow_look_at_values(f, f->pass.root);
 		weir__flow_take_norms(f, index + 1, f->pass.root);
 		weir__births_overflow(f, f->pass.root);
 	}
@@ -178,10 +179,12 @@ static void on_backward(const weir_event *e, void *user)
 	forget_old(f, INT64_MAX);
 	if (weir__flow_births_pass(f, e) && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
 		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE | ALARM_SPOILT, e->index);
-		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index, true);
+		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index);
 	}
 	if (e->order > 1 && weir_node(e->node).order) return;
-	f->when.shape = f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
+	if (e->index != f->when.asked)
+		f->when.shape =
+			f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
 	if (!note_norm(f, e->index, e->norm)) return;
 	if (!f->when.whole) raise_alarm(f, alarm_of(e->node, e->norm), e->index);
 	if (f->when.whole || f->when.alarm) note_gradient(f, e);
@@ -370,6 +373,7 @@ static void begin_step(weir_flow *f)
 	s->whole = !f->steps || s->requested || f->steps >= s->next;
 	s->requested = s->looked = s->partial = false;
 	s->alarm = 0;
+	if (s->whole) s->asked = -1;
 	s->timed = !s->whole && (s->cycle == 1 || f->steps + 1 == s->next);
 	weir_hook_pause(f->forward, !s->whole);
 	weir_hook_set_wants(f->backward, s->whole ? WEIR_WANT_NORM | WEIR_WANT_STATS : WEIR_WANT_NORM);
@@ -403,7 +407,7 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	if (!is_finite(f->sum.loss)) f->when.alarm |= (ALARM_NONFINITE | ALARM_SPOILT) & ~f->when.known;
 	whole = f->when.whole || f->when.alarm || f->when.requested;
 	if (whole && !f->when.whole) {
-		weir__flow_look_at_values(f, root, false);
+		weir__flow_look_at_values(f, root);
 		weir__flow_take_norms(f, 0, root);
 	}
 	weir__flow_loss(f);

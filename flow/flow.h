@@ -11,7 +11,8 @@
  *   births.c   who made the first inf, NaN, subnormal, zero. births_rule.c looks while gradients pass, births_overflow.c for what is
  *              gone again, births_path.c where it spread to; births_note.c births_text.c births_element.c say it in words
  *   verdict.c  slope, total, depth budget, verdict, cause, by rules.def
- *   noise.c curvature.c whatif.c            on request
+ *   noise.c curvature.c                     on request
+ *   whatif.c repairs.c whatif_steps.c       repairs, tried on copies
  *   report.c report_json.c report_html.c dot.c dot_place.c   the forms of a report
  *   record.c record_jsonl.c record_tensorboard.c record_ring.c   what is written at every step */
 #ifndef WEIR_FLOW_FLOW_H
@@ -84,6 +85,7 @@ typedef struct schedule {
 	bool looked;                    /* the values of this step were looked at, although no hook saw them */
 	bool partial;                   /* so were its gradients, but for those before the alarm */
 	uint64_t shape, measured_shape; /* of the nodes that got a gradient: in this step, in the measured one */
+	int64_t asked;                  /* node whose gradient whole steps alone ask for: no part of the shape; or -1 */
 	int64_t begin;                  /* end of the last step, nanoseconds */
 	double hooks;                   /* hook seconds by then */
 	double cost_whole, cost_thin;   /* seconds per such step, measured */
@@ -134,8 +136,7 @@ struct weir_flow {
 	struct weir__birth_more *more;    /* births.c: operands and paths */
 	weir_flow_whole *wholes;          /* measure.c */
 	int64_t n_wholes, wholes_capacity;
-	weir_flow_trial *trials; /* whatif.c */
-	int64_t n_trials, trials_capacity;
+	struct weir__whatif *whatif; /* whatif.c */
 };
 
 static inline bool is_float(const weir_tensor *t)
@@ -197,7 +198,7 @@ void weir__flow_births(weir_flow *f, int64_t root);
 bool weir__flow_births_pass(weir_flow *f, const weir_event *e);
 void weir__flow_births_gradient(weir_flow *f, int64_t index, const weir_event *e);
 /* look.c: once in a step, all values that no hook saw; and from node to down to node from the norms of gradients without counts. */
-void weir__flow_look_at_values(weir_flow *f, int64_t root, bool in_hook);
+void weir__flow_look_at_values(weir_flow *f, int64_t root);
 void weir__flow_take_norms(weir_flow *f, int64_t from, int64_t to);
 void weir__births_look_at_leaves(weir_flow *f); /* births_rule.c */
 void weir__births_overflow(weir_flow *f, int64_t root);
@@ -214,6 +215,8 @@ void weir__flow_units(
 void weir__flow_units_free(weir_flow *f);
 void weir__flow_spikes(weir_flow *f); /* spikes.c: every step */
 void weir__flow_spikes_free(weir_flow *f);
+/* Of n numbers, none NaN; of two in the middle their mean; NaN for n = 0. Changes their order. */
+double weir__flow_median(double *v, int64_t n);
 void weir__flow_loss(weir_flow *f); /* loss.c: every step, before judge: sum.loss is this step's */
 void weir__flow_loss_free(weir_flow *f);
 void weir__flow_births_free(weir_flow *f);

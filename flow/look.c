@@ -1,6 +1,7 @@
 /* look.c: a step that was to be thin, and turned out to be worth measuring as a whole: its values and gradients are looked at after the
- * fact. So are the values of a loss made of gradients, when it is not finite: hooks see the forward pass only. Best inside of the backward hook: values are still what the forward pass made, and what composed operations gave back already
- * can be computed again without anybody's hook seeing it. */
+ * fact. So are the values of a loss made of gradients, when it is not finite: hooks see the forward pass only. Best inside of the
+ * backward hook, where values are still what the forward pass made. What composed operations gave back already is computed again,
+ * without hooks. */
 #include "flow/flow.h"
 
 #include <string.h>
@@ -40,41 +41,42 @@ static void look(record *r, const weir_tensor *t, bool part)
 	r->has_out = true;
 }
 
-/* again: room for a list of nodes, or NULL. */
 static void look_at_all(weir_flow *f, int64_t root, weir_tensor **again)
 {
 	for (int64_t i = 0; i <= root && weir_ok(f->w); i++) {
 		weir_tensor *t = weir_tape_at(f->w, i);
 		record *r = weir__flow_record(f, i);
-
 		bool part = takes_part(t);
 
 		if (!r) return;
 		if (r->has_out || !t || is_leaf(t) || !is_float(t) || !weir_node(t).recorded) continue;
-		if (again && weir_node(t).released) t = again[i] = compute(t, again);
-		if (t && !weir_is_contiguous(t) && again) t = weir_contiguous(t);
+		if (weir_node(t).released) t = again[i] = compute(t, again);
+		if (t && !weir_is_contiguous(t)) t = weir_contiguous(t);
 		if (t) look(r, t, part);
 	}
 }
 
-void weir__flow_look_at_values(weir_flow *f, int64_t root, bool in_hook)
+void weir__flow_look_at_values(weir_flow *f, int64_t root)
 {
 	weir_ctx *w = f->w;
-	weir_tensor **again = NULL;
+	weir_tensor **again;
 	size_t bytes = (size_t)(root + 1) * sizeof *again;
 	weir_place place;
 
 	if (f->when.looked) return;
 	f->when.looked = true;
 	if (!f->when.whole) f->records = 0; /* of an earlier step */
-	if (in_hook && (again = weir__pool_take(w, &bytes))) memset(again, 0, (size_t)(root + 1) * sizeof *again);
+	if (!(again = weir__pool_take(w, &bytes))) return;
+	memset(again, 0, (size_t)(root + 1) * sizeof *again);
 	place = weir_mark(w);
+	weir_no_hooks_begin(w);
 	weir_no_grad_begin(w);
 	look_at_all(f, root, again);
 	weir_no_grad_end(w);
+	weir_no_hooks_end(w);
 	weir_clear_error(w); /* it was fine before; then less is known */
 	weir_rewind(w, place, NULL, 0);
-	if (again) weir__pool_give(w, again, bytes);
+	weir__pool_give(w, again, bytes);
 }
 
 void weir__flow_take_norms(weir_flow *f, int64_t from, int64_t to)
