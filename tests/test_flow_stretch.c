@@ -575,6 +575,28 @@ static void foreign_operations(void **state)
 	close_fine(w);
 }
 
+/* From the third step on measuring takes no memory from the allocator. */
+static void steady(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = watch_stretch(w, 5);
+	weir_module *m = network(w);
+	uint64_t calls = 0;
+
+	(void)state;
+	for (int step = 0; step < 6; step++) {
+		weir_tensor *loss =
+			weir_mean_all(weir_square(weir_forward(m, leaf(w, WEIR_F32, 2, (int64_t[]){ 7, 8 }))));
+
+		weir_backward(loss);
+		weir_flow_step(f, loss);
+		weir_tape_reset(w);
+		if (step < 3) calls = weir_memory_of(w).allocator_calls;
+	}
+	assert_int_equal(weir_memory_of(w).allocator_calls, calls);
+	close_fine(w);
+}
+
 /* Measuring changes no bit of training. */
 static void changes_nothing(void **state)
 {
@@ -614,7 +636,7 @@ int main(void)
 		cmocka_unit_test(layers),          cmocka_unit_test(written_out),
 		cmocka_unit_test(after_an_update), cmocka_unit_test(dead_and_broken),
 		cmocka_unit_test(released),        cmocka_unit_test(foreign_operations),
-		cmocka_unit_test(changes_nothing),
+		cmocka_unit_test(changes_nothing), cmocka_unit_test(steady),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
