@@ -149,6 +149,7 @@ static struct weir__stretch *state_of(weir_flow *f)
 	weir_options_init(&o);
 	o.threads = weir_threads(f->w);
 	o.ieee_subnormals = true;
+	o.check_stale = false; /* nothing here is used after its tape */
 	o.handler = NULL;
 	f->stretch->c = weir_open(&o);
 	return f->stretch;

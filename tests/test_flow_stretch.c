@@ -578,7 +578,7 @@ static void foreign_operations(void **state)
 /* From the third step on measuring takes no memory from the allocator. */
 static void steady(void **state)
 {
-	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_ctx *w = open_steady(WEIR_F32);
 	weir_flow *f = watch_stretch(w, 5);
 	weir_module *m = network(w);
 	uint64_t calls = 0;
