@@ -4,7 +4,8 @@
  *   look.c     a step that was not to be measured, measured after all
  *   names.c    what a layer is called
  *   layers.c   which nodes make a layer, where a layer's input comes from
- *   measure.c  a layer's numbers; modules called many times
+ *   measure.c  a layer's numbers           wholes.c   modules called many times
+ *   dense.c    layers that are act(x · Wᵀ + b)
  *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
  *   loss.c     what the loss itself tells, validation
@@ -134,7 +135,7 @@ struct weir_flow {
 	struct weir__stretch *stretch;    /* stretch.c: warm vectors */
 	struct weir__recorder *recorders; /* record.c */
 	struct weir__birth_more *more;    /* births.c: operands and paths */
-	weir_flow_whole *wholes;          /* measure.c */
+	weir_flow_whole *wholes;          /* wholes.c */
 	int64_t n_wholes, wholes_capacity;
 	struct weir__whatif *whatif; /* whatif.c */
 };
@@ -192,6 +193,7 @@ layer_name *weir__flow_intern(weir_flow *f, const char *text, size_t n);
 bool weir__flow_bends(const weir_tensor *t);        /* an operation that is an activation, or the heart of one */
 bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root into layers */
 void weir__flow_measure(weir_flow *f);              /* fills their numbers */
+void weir__flow_wholes(weir_flow *f);               /* after measure */
 void weir__flow_births(weir_flow *f, int64_t root);
 /* In the hook: at every event (true where a pass begins); and with the counts of index's gradient in its record, e NULL where the
  * gradient is gone. */
