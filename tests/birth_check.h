@@ -22,4 +22,23 @@ static MAY_BE_UNUSED const char *birth_text(const weir_flow_birth *b)
 	return t;
 }
 
+/* The shape and type of p, filled with v. */
+static MAY_BE_UNUSED weir_tensor *like(weir_tensor *p, double v)
+{
+	return weir_full(weir_context(p), weir_dtype_of(p), weir_rank(p), weir_shape(p), v);
+}
+
+/* Linear layers of 2 units with weights diag(c). */
+static MAY_BE_UNUSED weir_module *chain(weir_ctx *w, int layers, double c)
+{
+	weir_module *net = weir_list_new(w, "mlp");
+
+	for (int i = 0; i < layers; i++)
+		weir_list_add(net,
+			      weir_linear_with(w, 2, 2,
+					       &(weir_linear_options){
+						       .init = WEIR_INIT_DIAGONAL, .init_scale = c, .bias = true }));
+	return net;
+}
+
 #endif
