@@ -2,6 +2,8 @@
  * of several gradient rules it was; overflows that are gone again. It is long because of its table of cases. */
 #include "tests/birth_check.h"
 
+#include <fenv.h>
+
 typedef weir_tensor *function(weir_tensor *p);
 
 static weir_tensor *other(weir_tensor *p, const char *name, int rank, const int64_t *shape, const double *values)
@@ -255,10 +257,22 @@ static const weir_op naive = {
 	.vjp = naive_vjp,
 };
 
+/* Emulators of the processor may leave the flags out. */
+static bool flags_work(void)
+{
+	volatile double big = 1e300, product;
+
+	feclearexcept(FE_ALL_EXCEPT);
+	product = big * big;
+	(void)product;
+	return fetestexcept(FE_OVERFLOW) != 0;
+}
+
 /* No value is an inf: the flags of the floating-point unit alone tell. */
 static void only_a_flag(void **state)
 {
 	(void)state;
+	if (!flags_work()) skip();
 	for (int how = 0; how < 3; how++) { /* it counts; it is left out; there is nothing */
 		weir_ctx *w = open_ieee(WEIR_F64);
 		weir_flow *f = watch_all(w);
