@@ -212,7 +212,7 @@ void weir__report_left_out(const weir_flow *f, const weir__line *line, weir__tex
 	if (low != low) return;
 	weir__text_str(t, ", gain ");
 	weir__report_ratio(t, low);
-	if (high <= low) return;
+	if (!(high > low * (1 + equal))) return;
 	weir__text_str(t, " to ");
 	weir__report_ratio(t, high);
 }
