@@ -89,10 +89,3 @@ const char *weir_loss_sign_name(weir_loss_sign s)
 
 	return (unsigned)s < sizeof names / sizeof *names ? names[s] : "?";
 }
-
-const char *weir_loss_sign_name(weir_loss_sign s)
-{
-	static const char *const names[] = { "plain", "guessing", "jumping", "non-finite" };
-
-	return (unsigned)s < sizeof names / sizeof *names ? names[s] : "?";
-}
