@@ -3,7 +3,7 @@
  * Layers that do the same operations, or blocks of up to eight that do, make a run. Of a long run the first and the last block stand
  * there, and every layer whose gain is off the run's median by more than a factor of two, or that is odd by itself (inf, NaN, dead,
  * saturated). In a short table only what is the same to three digits is left out. Many odd ones in a row are treated
- * likewise; and where all of this leaves too many lines, the factor grows. */
+ * likewise; where all of this leaves too many lines, the factor grows. */
 #include "flow/report.h"
 
 #include <string.h>
@@ -20,7 +20,13 @@ enum {
 static const double equal = 1e-3, far = 1e300; /* bits */
 
 /* What becomes of a layer. */
-enum fate { OWN_LINE, ALIKE, ODD };
+enum fate {
+	OWN_LINE,
+	OFF,     /* the same, for its gain is off */
+	STRANGE, /* the same, for it is odd by itself */
+	ALIKE,   /* left out */
+	TOO_MANY /* off or odd, and left out */
+};
 
 typedef struct plan {
 	const weir_flow *f;
@@ -103,7 +109,7 @@ static void compare(plan *p, int64_t first, int64_t step, int64_t end)
 	}
 }
 
-/* Too few alike ones in a row are not left out; of too many odd ones the first and last two stay. */
+/* Too few alike ones in a row are not left out; of too many that are off, or odd, the first and last two stay. */
 static void even_out(plan *p, int64_t begin, int64_t end)
 {
 	for (int64_t i = begin, j; i < end; i = j) {
@@ -112,7 +118,7 @@ static void even_out(plan *p, int64_t begin, int64_t end)
 	}
 	for (int64_t i = begin, j; i < end && p->count > SHORT; i = j) {
 		for (j = i + 1; j < end && p->fate[j] == p->fate[i]; j++) {}
-		if (p->fate[i] == OWN_LINE && j - i >= IN_A_ROW) memset(p->fate + i + 2, ODD, (size_t)(j - i - 4));
+		if (p->fate[i] != ALIKE && j - i >= IN_A_ROW) memset(p->fate + i + 2, TOO_MANY, (size_t)(j - i - 4));
 	}
 }
 
@@ -122,9 +128,12 @@ static void settle_run(plan *p, int64_t begin, int64_t end, int period, double l
 
 	for (int phase = 0; phase < period; phase++) compare(p, begin + phase, period, end);
 	for (int64_t i = begin; i < end; i++) {
-		bool odd = p->off[i] > limit || weir__report_odd(p->f, at(p, i));
+		bool at_end = i < begin + ends || i >= end - ends;
 
-		p->fate[i] = i < begin + ends || i >= end - ends || odd ? OWN_LINE : ALIKE;
+		p->fate[i] = at_end                             ? OWN_LINE
+			     : weir__report_odd(p->f, at(p, i)) ? STRANGE
+			     : p->off[i] > limit                ? OFF
+								: ALIKE;
 	}
 	even_out(p, begin + ends, end - ends);
 }
@@ -134,7 +143,7 @@ static void emit(weir__lines *out, int64_t i, int fate, int period, bool fresh)
 {
 	weir__line *l = out->count ? &out->line[out->count - 1] : NULL;
 
-	if (fate == OWN_LINE || !l || fresh) out->line[out->count++] = (weir__line){ i, i, fate == ODD ? 0 : period };
+	if (fate < ALIKE || !l || fresh) out->line[out->count++] = (weir__line){ i, i, fate == TOO_MANY ? 0 : period };
 	else l->last = i;
 }
 
