@@ -10,9 +10,8 @@
 static int read_ring(const options *o)
 {
 	weir_ctx *w = weir_open(NULL);
-	bool ok = weir_flow_read_ring(w, o->read, stdout, o->json);
+	bool ok = weir_flow_read_ring(w, o->read, stdout, o->json); /* its error is told by the context */
 
-	if (!ok) fprintf(stderr, "%s\n", weir_error_text(w));
 	weir_close(w);
 	return ok ? 0 : EXIT_FAILED;
 }
