@@ -75,6 +75,16 @@ void weir__record_write(weir_flow *f, weir__recorder *r)
 	weir__text_clear(&r->text);
 }
 
+void weir__record_reserve(weir__text *t, size_t bytes)
+{
+	size_t length = t->length;
+
+	weir__text_repeat(t, 0, bytes);
+	if (t->truncated) return;
+	t->length = length;
+	t->data[length] = 0;
+}
+
 bool weir__record_path(weir_flow *f, weir__recorder *r, const char *path)
 {
 	char *copy = weir__text_copy(f->w, path);

@@ -2,7 +2,7 @@
  *
  *   record.c        the list, opening and closing, writing, the checksum
  *   record_jsonl.c  one JSON object per line         record_tensorboard.c  event files
- *   record_ring.c   the last steps in shared memory, and their reader */
+ *   record_ring.h .c record_ring_read.c   the last steps in shared memory, and their reader */
 #ifndef WEIR_FLOW_RECORD_H
 #define WEIR_FLOW_RECORD_H
 
@@ -39,6 +39,8 @@ void *weir__record_own(weir_flow *f, weir__recorder *r, size_t bytes);
 bool weir__record_path(weir_flow *f, weir__recorder *r, const char *path); /* r->path becomes a copy of it */
 /* A file for reading and writing or only writing; -1 after reporting IO. */
 int weir__record_open(weir_flow *f, const char *path, int flags);
+/* Room for so many more bytes, so that later lines that are longer don't ask for memory. */
+void weir__record_reserve(weir__text *t, size_t bytes);
 /* Writes r->text to the file and empties it; where that fails the recorder stops, after reporting. */
 void weir__record_write(weir_flow *f, weir__recorder *r);
 void weir__record_fail(weir_flow *f, const char *path, const char *what); /* reports IO: path: what */

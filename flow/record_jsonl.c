@@ -17,6 +17,8 @@
 #include "engine/json_write.h"
 #include "flow/record.h"
 
+enum { LINE = 4096, PER_LAYER = 210 }; /* bytes that a line has at most: seven numbers of a layer, a count, a spike */
+
 typedef struct lines {
 	uint64_t layers; /* which the last header named */
 	bool told[2];    /* of the first inf, the first NaN */
@@ -174,7 +176,10 @@ static void step(weir_flow *f, weir__recorder *r, const weir__step *st)
 	weir__json j;
 
 	weir__json_to_text(&j, &r->text, WEIR__JSON_LINES);
-	if (key != own->layers) header(f, &j);
+	if (key != own->layers) {
+		header(f, &j);
+		weir__record_reserve(&r->text, LINE + PER_LAYER * (size_t)f->count);
+	}
 	own->layers = key;
 	weir__json_begin_object(&j);
 	weir__json_key(&j, "step");

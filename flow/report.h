@@ -1,8 +1,9 @@
 /* report.h: what the forms of a report share.
  *
  *   report.c          the terminal form           report_json.c   the JSON form
- *   report_columns.c  the columns of the table    report_html.c   the page, report_plot.c its diagrams
- *   report_lines.c    which layers get a line of their own */
+ *   report_columns.c  the columns of the table    report_html.c   the page
+ *   report_lines.c    which layers get a line of    report_diagrams.c report_plot.c   its diagrams
+ *                     their own */
 #ifndef WEIR_FLOW_REPORT_H
 #define WEIR_FLOW_REPORT_H
 
@@ -86,5 +87,6 @@ typedef struct weir__plot {
 	int n_series; /* at most three */
 } weir__plot;
 void weir__report_plot(FILE *file, const weir__plot *p);
+void weir__report_diagrams(const weir_flow *f, FILE *file);
 
 #endif

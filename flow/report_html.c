@@ -209,101 +209,6 @@ static void of_training(page *g)
 	number(g, "measuring, % of the step", 100 * s->own_share, 'f', 1);
 }
 
-/* ---- diagrams ---- */
-
-/* log2, with what has none at the edges. */
-static double bits(double x)
-{
-	return x > 0 ? is_finite(x) ? weir__flow_log2(x) : x : x == 0 ? -__builtin_inf() : UNKNOWN;
-}
-
-static double delta_bits(const weir_flow_layer *p)
-{
-	return p->nonfinite ? __builtin_inf() : bits(p->delta_norm);
-}
-
-static bool some(const double *y, int64_t n)
-{
-	for (int64_t i = 0; i < n; i++) {
-		if (y[i] == y[i]) return true;
-	}
-	return false;
-}
-
-static void plot_delta(page *g, double *y)
-{
-	int64_t n = g->f->count;
-
-	for (int64_t i = 0; i < n; i++) y[i] = delta_bits(&g->f->layers[i].public);
-	if (!some(y, n)) return;
-	weir__report_plot(g->file, &(weir__plot){ "Norm of the gradient at each layer's output", "|delta|", true, 1, n,
-						  UNKNOWN, &(weir__series){ "|delta|", y }, 1 });
-}
-
-static void plot_gain(page *g, double *y)
-{
-	int64_t n = g->f->count;
-	double low = 1, high = 1;
-	const weir__series series[] = { { "gain", y }, { "theory", y + n }, { "smax", y + 2 * n } };
-	weir__series known[3];
-	int count = 0;
-	bool wide;
-
-	for (int64_t i = 0; i < n; i++) {
-		const weir_flow_layer *p = &g->f->layers[i].public;
-
-		y[i] = p->gain;
-		y[n + i] = p->theory_gain;
-		y[2 * n + i] = p->stretch_low;
-	}
-	for (int64_t i = 0; i < 3 * n; i++) {
-		if (y[i] < low) low = y[i];
-		if (y[i] > high && is_finite(y[i])) high = y[i];
-	}
-	wide = high > 8 * low;
-	for (int64_t i = 0; wide && i < 3 * n; i++) y[i] = bits(y[i]);
-	for (int s = 0; s < 3; s++) {
-		if (some(series[s].y, n)) known[count++] = series[s];
-	}
-	if (count)
-		weir__report_plot(g->file, &(weir__plot){ "Gain: what each layer multiplies the gradient by", "gain",
-							  wide, 1, n, wide ? 0 : 1, known, count });
-}
-
-/* From the output back, in a chain: what is left of the gradient, and the most that could be. */
-static void plot_bound(page *g, double *y)
-{
-	const weir_flow *f = g->f;
-	int64_t n = f->count;
-	double *actual = y, *bound = y + n + 1, last;
-	const weir__series series[] = { { "actual", actual }, { "bound, the product of smax", bound } };
-
-	for (int64_t i = 0; i < n; i++) {
-		if (f->layers[i].public.depth != i + 1) return;
-	}
-	last = n ? delta_bits(&f->layers[n - 1].public) : UNKNOWN;
-	if (!is_finite(last)) return;
-	bound[n] = actual[n] = 0;
-	for (int64_t i = n - 1; i >= 0; i--) {
-		actual[i] = (i ? delta_bits(&f->layers[i - 1].public) : bits(f->sum.input_delta_norm)) - last;
-		bound[i] = bound[i + 1] + bits(f->layers[i].public.stretch_low);
-	}
-	weir__report_plot(g->file, &(weir__plot){ "What is left of the last layer's gradient", "share", true, 0, n + 1,
-						  0, series, some(bound, n) ? 2 : 1 });
-}
-
-static void diagrams(page *g)
-{
-	size_t bytes = 3 * (size_t)(g->f->count + 1) * sizeof(double);
-	double *y;
-
-	if (!g->f->count || !(y = weir__pool_take(g->f->w, &bytes))) return;
-	plot_delta(g, y);
-	plot_gain(g, y);
-	plot_bound(g, y);
-	weir__pool_give(g->f->w, y, bytes);
-}
-
 /* ---- births, modules, the table ---- */
 
 static void births(page *g)
@@ -445,7 +350,7 @@ void weir__flow_html(const weir_flow *f, FILE *file, const char *model)
 	of_layers(&g);
 	of_training(&g);
 	fputs("</dl>\n", file);
-	diagrams(&g);
+	weir__report_diagrams(f, file);
 	births(&g);
 	modules(&g);
 	layers(&g);

@@ -197,7 +197,7 @@ refuse '"0"' flow --threads 0
 refuse '"0"' flow --clip 0
 refuse '"2"' flow --momentum 2
 refuse '"x"' flow --init diag:x
-refuse '"steps.rng"; did you mean "steps.ring"?' flow --read steps.rng
+refuse '"steps.rng": No such file or directory; did you mean "steps.ring"?' flow --read steps.rng
 refuse '"folder": Is a directory' flow --read folder
 refuse '"none/x.html": No such file or directory' flow --html none/x.html
 refuse '"x.txt": FILE.jsonl for JSON lines' train --record x.txt

@@ -16,8 +16,13 @@ typedef struct bench {
 
 static bench make(int layers)
 {
-	bench b = { .w = open_ieee(WEIR_F32) };
+	bench b;
+	weir_options options;
 
+	weir_options_init(&options);
+	options.handler = NULL;
+	options.check_stale = false; /* which takes memory for good */
+	b.w = weir_open(&options);
 	b.net = weir_sequential_new(b.w, "net");
 	for (int i = 0; i < layers; i++) {
 		weir_linear_options o;
@@ -37,6 +42,8 @@ static bool run(const bench *b, double input)
 	weir_tensor *loss;
 
 	weir_tape_reset(b->w);
+	for (int64_t i = 0; i < weir_module_parameter_count(b->net); i++)
+		weir_zero_grad(weir_module_parameter(b->net, i));
 	loss = weir_sum_all(weir_forward(b->net, weir_full(b->w, WEIR_F32, 2, (int64_t[]){ 2, 4 }, input)));
 	weir_backward(loss);
 	return weir_flow_step(b->f, loss);
@@ -272,6 +279,8 @@ static void steady(void **state)
 	uint64_t calls = 0;
 
 	(void)state;
+	weir_flow_stop(b.f);
+	b.f = watch_all(b.w);
 	assert_true(weir_flow_record(b.f, WEIR_FLOW_JSON_LINES, "e.jsonl"));
 	assert_true(weir_flow_record(b.f, WEIR_FLOW_TENSORBOARD, "e.board/one/two/"));
 	assert_true(weir_flow_record(b.f, WEIR_FLOW_RING, "e.ring"));

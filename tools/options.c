@@ -1,4 +1,5 @@
-/* options.c: the command line. Every option is one row of a table: name, what it takes, what it does, its default in words. */
+/* options.c: the command line. Every option is one row of a table: name, what it takes, what it does, its default in words; before the table
+ * stands one short function for each. It is long for the number of options alone. */
 #include "tools/tool.h"
 
 #include <math.h>
