@@ -9,7 +9,8 @@
  *   loss.c     what the loss itself tells, validation
  *   births.c   who made the first inf, NaN, subnormal, zero
  *   verdict.c  slope, total, depth budget, verdict, cause, by rules.def
- *   noise.c curvature.c whatif.c            on request
+ *   noise.c curvature.c                     on request
+ *   whatif.c repairs.c whatif_steps.c       repairs, tried on copies
  *   report.c report_json.c report_html.c dot.c dot_place.c   the forms of a report
  *   record.c record_jsonl.c record_tensorboard.c record_ring.c   what is written at every step */
 #ifndef WEIR_FLOW_FLOW_H
@@ -116,8 +117,7 @@ struct weir_flow {
 	struct weir__birth_more *more;    /* births.c: operands and paths */
 	weir_flow_whole *wholes;          /* measure.c */
 	int64_t n_wholes, wholes_capacity;
-	weir_flow_trial *trials; /* whatif.c */
-	int64_t n_trials, trials_capacity;
+	struct weir__whatif *whatif; /* whatif.c */
 };
 
 static inline bool is_float(const weir_tensor *t)

@@ -376,6 +376,7 @@ static void table_form(const weir_flow *f, FILE *file, const char *model)
 	loss_lines(s, &t, file);
 	births(s, &t, file);
 	verdict(f, &t, file);
+	weir__flow_say_whatif(f, &t, file);
 }
 
 bool weir_flow_report(const weir_flow *f, FILE *file, weir_flow_form form, const char *model)

@@ -7,6 +7,7 @@
 #ifndef WEIR_FLOW_REPORT_H
 #define WEIR_FLOW_REPORT_H
 
+#include "engine/json_write.h"
 #include "engine/text.h"
 #include "flow/flow.h"
 
@@ -88,5 +89,7 @@ typedef struct weir__plot {
 } weir__plot;
 void weir__report_plot(FILE *file, const weir__plot *p);
 void weir__report_diagrams(const weir_flow *f, FILE *file);
+void weir__flow_say_whatif(const weir_flow *f, weir__text *t, FILE *file); /* report_whatif.c */
+void weir__flow_json_whatif(const weir_flow *f, weir__json *j);
 
 #endif

@@ -297,6 +297,50 @@ static void end_table(page *g)
 	fputs("</tbody></table></div>\n", g->file);
 }
 
+/* What repairs did that were tried. */
+static void trial(page *g, const weir_flow_trial *p, bool changed)
+{
+	const struct {
+		double x;
+		char style;
+		int digits;
+	} cells[] = { { p->total_gain, 'e', 1 },
+		      { p->gain_per_layer, 'f', 3 },
+		      { p->loss, 'p', 4 },
+		      { p->loss_after, 'p', 4 },
+		      { p->cost, 'f', 1 } };
+
+	fputs("<tr><td>", g->file);
+	weir__html_text(g->file, p->name);
+	for (size_t c = 0; c < sizeof cells / sizeof *cells; c++) {
+		fputs("<td>", g->file);
+		weir__report_number(&g->t, cells[c].x, cells[c].style, cells[c].digits);
+		text(g);
+	}
+	fputs("<td>", g->file);
+	weir__html_text(g->file, !p->ok                         ? p->error
+				 : !changed                     ? "nothing to change"
+				 : p->verdict == WEIR_FLOW_NONE ? "-"
+								: weir_verdict_name(p->verdict));
+	fputs("</tr>\n", g->file);
+}
+
+static void trials(page *g)
+{
+	int64_t n = weir_flow_trial_count(g->f);
+
+	if (!n) return;
+	fputs("<h2>What if: the same batch, with one thing changed</h2>\n<div class=\"scroll\"><table><thead><tr><th>repair"
+	      "<th>gain in all<th>per layer<th>loss<th>loss after steps<th>time, times<th>verdict</tr></thead><tbody>\n",
+	      g->file);
+	for (int64_t i = 0; i < n; i++) {
+		const weir_flow_trial *p = weir_flow_trial_at(g->f, i);
+
+		trial(g, p, !i || p->changed);
+	}
+	end_table(g);
+}
+
 static void layers(page *g)
 {
 	const weir_flow *f = g->f;
@@ -353,6 +397,7 @@ void weir__flow_html(const weir_flow *f, FILE *file, const char *model)
 	weir__report_diagrams(f, file);
 	births(&g);
 	modules(&g);
+	trials(&g);
 	layers(&g);
 	fputs("</body></html>\n", file);
 }

@@ -22,7 +22,7 @@ static double ratio_of(const weir_tensor *param, void *user)
 
 static bench make(int64_t every)
 {
-	bench b = { .w = open_ieee(WEIR_F64) };
+	bench b = { .w = open_steady(WEIR_F64) };
 	weir_flow_options o;
 
 	b.list = weir_list_new(b.w, "mlp");

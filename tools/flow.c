@@ -34,6 +34,20 @@ static bool write_page(const setup *s, const weir_flow *f)
 	return ok && !e.step;
 }
 
+/* Tries repairs on the loss that was just measured, the last on the tape. */
+static bool whatif(const setup *s, weir_flow *f, weir_tensor *loss)
+{
+	weir_flow_whatif_options o;
+
+	weir_flow_whatif_options_init(&o);
+	o.steps = s->o->whatif_steps;
+	o.seed = s->o->seed;
+	o.lr = s->o->lr;
+	if (s->o->clip > 0) o.clip = s->o->clip;
+	if (s->o->l2 > 0) o.l2 = s->o->l2;
+	return weir_flow_whatif(f, loss, &o);
+}
+
 int command_flow(const options *o)
 {
 	setup s;
@@ -50,6 +64,7 @@ int command_flow(const options *o)
 		weir_flow_request(f);
 		ok = setup_step(&s, f, false, &r);
 	}
+	if (ok && o->whatif) ok = whatif(&s, f, r.loss_node);
 	if (ok) ok = weir_flow_report(f, stdout, o->json ? WEIR_FLOW_JSON : WEIR_FLOW_TABLE, s.text);
 	if (ok && o->html) ok = write_page(&s, f);
 	status = ok ? setup_judge(&s, f) : setup_status(&s, made);

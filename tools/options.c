@@ -278,6 +278,18 @@ static bool set_fail_on(options *o, const char *v)
 	return o->fail_on || choose("--fail-on", "", names, COUNT_OF(names)) >= 0;
 }
 
+static bool set_whatif(options *o, const char *v)
+{
+	(void)v;
+	return o->whatif = true;
+}
+
+static bool set_whatif_steps(options *o, const char *v)
+{
+	o->whatif = true;
+	return whole("--whatif-steps", v, 1, 1000000, &o->whatif_steps, "a whole number from 1 to 1000000");
+}
+
 static bool set_expand(options *o, const char *v)
 {
 	(void)v;
@@ -331,6 +343,10 @@ static const struct {
 	  "flow: power iterations for each layer's stretching factor, 0 for none; default 30 for up to 200 layers, else 0" },
 	{ "--fail-on", "LIST", COMMAND_FLOW | COMMAND_TRAIN, set_fail_on,
 	  "flow, train: exit 3 where the last verdict is one of vanishing,exploding,dead,saturated,nonfinite" },
+	{ "--whatif", NULL, COMMAND_FLOW, set_whatif,
+	  "flow: tries repairs on copies (initialisations, activations, layer norm, residuals): what each would do" },
+	{ "--whatif-steps", "N", COMMAND_FLOW, set_whatif_steps,
+	  "flow: the same, then N steps of gradient descent each, at --lr; also clipping to --clip (1), L2 of --l2 (0.001), lr / 10" },
 	{ "--expand", NULL, COMMAND_GRAPH, set_expand,
 	  "graph: draws all blocks; else a long run of like ones is one box" },
 	{ "-o", "FILE", COMMAND_GRAPH, set_out, "graph: where the DOT goes; default standard output" },

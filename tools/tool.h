@@ -59,7 +59,9 @@ typedef struct options {
 	const char *read, *html; /* flow: a ring file to print, a page to write; or NULL */
 	unsigned fail_on;        /* bit 1 << weir_verdict: ends with EXIT_VERDICT */
 	int stretch;             /* flow: power iterations for stretching factors; -1: by the number of layers */
-	bool expand;             /* graph: every block drawn */
+	bool whatif;
+	int64_t whatif_steps;
+	bool expand; /* graph: every block drawn */
 } options;
 
 /* False after one line on standard error. word is argv[1]. */
@@ -88,7 +90,6 @@ typedef struct setup {
 	weir_optim *optim;
 	int64_t batch;
 	int64_t done;    /* updates */
-	int64_t seen;    /* batches of this pass through the training data */
 	bool updating;   /* an update that would not be finite is no error but a finding */
 	bool unrecorded; /* a recorder could not write; that was told, and training goes on */
 	char text[1024]; /* the model spelled out and the number of parameters: what every report begins with */
@@ -97,6 +98,7 @@ typedef struct setup {
 /* One training step's figures. */
 typedef struct step {
 	double loss, accuracy, grad_norm; /* accuracy: NaN without classes */
+	weir_tensor *loss_node;           /* on the tape, until the next step */
 	bool broken;                      /* loss, gradient or update are not finite; nothing was updated */
 } step;
 
