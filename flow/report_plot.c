@@ -86,7 +86,7 @@ static void see(axis *a, double v)
 static void limits(drawing *d)
 {
 	const weir__plot *p = d->p;
-	double room;
+	double room, size;
 
 	d->x = (axis){ (double)p->first, (double)(p->first + p->count - 1), LEFT + 8, WIDTH - LEFT - RIGHT - 16 };
 	d->y = (axis){ UNKNOWN, UNKNOWN, HEIGHT - BOTTOM, -(HEIGHT - TOP - BOTTOM) };
@@ -96,7 +96,8 @@ static void limits(drawing *d)
 	see(&d->y, value(p, p->line));
 	if (!(d->y.low <= d->y.high)) d->y.low = d->y.high = p->logarithmic ? 0 : 1;
 	room = 0.06 * (d->y.high - d->y.low);
-	if (!(room > 0)) room = p->logarithmic ? 0.5 : d->y.low > 0 ? d->y.low / 2 : 0.5;
+	size = d->y.high > -d->y.low ? d->y.high : -d->y.low;
+	if (!(room > 1e-3 * size)) room = d->p->logarithmic ? 0.3 : size > 0 ? 0.1 * size : 0.5; /* ticks that differ */
 	d->y.low -= room;
 	d->y.high += room;
 	if (d->x.low >= d->x.high) {
@@ -142,23 +143,57 @@ static void line_across(drawing *d, double y, const char *class)
 	weir__text_format(&d->t, "H%d\"/>", WIDTH - RIGHT);
 }
 
+/* A tick at v on the axis; its number, where it is no power of ten. */
+static void y_tick(drawing *d, double v, double number, bool power)
+{
+	double y = place(&d->y, v);
+
+	if (v < d->y.low || v > d->y.high) return;
+	line_across(d, y, "grid");
+	label(d, LEFT - 6, y + 4, "tick end");
+	if (power) power_of_ten(d, (int64_t)(v < 0 ? v - 0.5 : v + 0.5));
+	else weir__report_number(&d->t, number, 'p', 4);
+	weir__text_str(&d->t, "</text>\n");
+	put(d);
+}
+
+/* On a logarithmic axis: powers of ten; over few of these also 2 and 5 times them; within one, plain numbers. */
+static void logarithmic_ticks(drawing *d)
+{
+	double range = d->y.high - d->y.low, step = tick_step(range, true), low, high;
+
+	if (range >= 2.5) {
+		for (double v = down(d->y.low / step) * step; v <= d->y.high; v += step) y_tick(d, v, 0, true);
+	} else if (range >= 0.9) {
+		for (double v = down(d->y.low); v <= d->y.high; v++) {
+			double power = weir__flow_exp2(v / log10_of_2);
+
+			y_tick(d, v, 0, true);
+			y_tick(d, v + log10_of_2, 2 * power, false);
+			y_tick(d, v + 1 - log10_of_2, 5 * power, false);
+		}
+	} else {
+		low = weir__flow_exp2(d->y.low / log10_of_2);
+		high = weir__flow_exp2(d->y.high / log10_of_2);
+		step = tick_step(high - low, false);
+		for (double v = down(low / step) * step; v <= high; v += step) {
+			if (v > 0) y_tick(d, weir__flow_log2(v) * log10_of_2, v, false);
+		}
+	}
+}
+
+static void linear_ticks(drawing *d)
+{
+	double step = tick_step(d->y.high - d->y.low, false);
+
+	for (double v = down(d->y.low / step) * step; v <= d->y.high; v += step)
+		y_tick(d, v, v < step / 1e6 && v > -step / 1e6 ? 0 : v, false);
+}
+
 static void y_axis(drawing *d)
 {
-	bool decades = d->p->logarithmic && d->y.high - d->y.low >= 1.5;
-	double step = tick_step(d->y.high - d->y.low, decades);
-
-	for (double v = down(d->y.low / step) * step; v <= d->y.high; v += step) {
-		double y = place(&d->y, v);
-
-		if (v < d->y.low) continue;
-		if (v < step / 1e6 && v > -step / 1e6) v = 0;
-		line_across(d, y, "grid");
-		label(d, LEFT - 6, y + 4, "tick end");
-		if (decades) power_of_ten(d, (int64_t)(v < 0 ? v - 0.5 : v + 0.5));
-		else weir__report_number(&d->t, d->p->logarithmic ? weir__flow_exp2(v / log10_of_2) : v, 'p', 3);
-		weir__text_str(&d->t, "</text>\n");
-		put(d);
-	}
+	if (d->p->logarithmic) logarithmic_ticks(d);
+	else linear_ticks(d);
 	if (d->p->line == d->p->line) line_across(d, place(&d->y, value(d->p, d->p->line)), "line");
 	weir__text_format(&d->t, "<text class=\"name\" transform=\"translate(14,%d) rotate(-90)\">",
 			  TOP + (HEIGHT - TOP - BOTTOM) / 2);

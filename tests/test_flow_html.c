@@ -207,6 +207,12 @@ static void large_and_small(void **state)
 	check_tags(page(f, NULL));
 	assert_null(strstr(text, "nan"));
 	weir_tape_reset(w);
+	run(f, 9, WEIR_ACT_IDENTITY, 1, "level"); /* axes of next to no range */
+	for (int i = 0; i < 9; i++) f->layers[i].public.gain = 1 + i * 0x1p-52;
+	check_tags(page(f, NULL));
+	for (int i = 0; i < 9; i++) f->layers[i].public.delta_norm = 5e-324 * i, f->layers[i].public.gain = 1e300;
+	check_tags(page(f, NULL));
+	weir_tape_reset(w);
 	run(f, 1000, WEIR_ACT_TANH, 1.01, "net");
 	s = page(f, "many");
 	check_tags(s);
