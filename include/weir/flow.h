@@ -79,8 +79,9 @@ typedef struct weir_flow_layer {
 	double act_slope_limit; /* the largest that this activation can have; NaN where not known */
 	double saturated;       /* share of its outputs with |f'(z)| below 1 % of that limit */
 	double theory_gain; /* of mean-field theory for the activation, the weights' actual variance and the layer's input: √chi1 */
-	double stretch_low,
-		stretch_high; /* interval of sigma_max of the layer's Jacobian: from power iteration, from √(‖J‖₁ ‖J‖∞) */
+	/* Interval of sigma_max of the layer's Jacobian: from power iteration, from √(‖J‖₁ ‖J‖∞) (NaN above 256 rows). Once the optimiser has
+	 * changed the weights, they are of the new ones, and known for layers act(x Wᵀ + b) only. */
+	double stretch_low, stretch_high;
 	double alignment; /* gain / stretch_low: how much of the most that the layer can do it does to this gradient */
 	int64_t units,
 		dead_units; /* units of its last activation, and those that passed nothing in the last epoch; -1: not known */
@@ -245,14 +246,16 @@ typedef struct weir_flow_field {
 WEIR_API weir_flow_field weir_flow_theory(weir_act act, double sigma_w2, double sigma_b2);
 /* E f(√q Z)² and E f'(√q Z)². */
 WEIR_API void weir_flow_moments(weir_act act, double q, double *value2, double *slope2);
-/* The sigma_w² at which chi1 is 1, for this sigma_b²; NaN where there is none. */
+/* The sigma_w² at which chi1 is 1, for this sigma_b². Sigmoid's is above 100. NaN where there is none: gelu's and silu's chi1 jumps over 1,
+ * when q leaves for infinity, where biases are small. */
 WEIR_API double weir_flow_critical(weir_act act, double sigma_b2);
 
 /* ---- on request: Jacobians, noise, curvature ------------------------------------------------------------------- */
 
 /* Interval of the largest singular value of the Jacobian dy/dx on the present tape, for any operations between x and y. From below: power
- * iteration on vjp and jvp, at most `iterations`, until it changes by less than tolerance. From above: √(‖J‖₁ ‖J‖∞) of the
- * explicit Jacobian, NaN where it has more than `most` rows to form. v: a warm start of weir_numel(x) numbers, read and left there; may be
+ * iteration on vjp and jvp, at most `iterations`, until one changes it by less than this share. From above: √(‖J‖₁ ‖J‖∞) of the
+ * explicit Jacobian, NaN where it has more than `most` rows to form; where leading axes, as that of a batch, are found to be independent of
+ * each other, these are the rows of one place there. Both NaN where the Jacobian is not finite. v: a warm start of weir_numel(x) numbers, read and left there; may be
  * NULL. Calls no hooks, leaves the tape as it was. Returns weir_ok(). */
 typedef struct weir_flow_interval {
 	double low, high;
