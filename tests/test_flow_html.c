@@ -113,6 +113,8 @@ static void plain(void **state)
 
 	(void)state;
 	run(f, 12, WEIR_ACT_TANH, 0.5, "net");
+	for (int i = 0; i < 12; i++) f->layers[i].public.theory_gain = UNKNOWN;
+	f->sum.chi1 = f->sum.xi = f->sum.q_star = UNKNOWN;
 	s = page(f, "a model");
 	check_tags(s);
 	check_alone(s);

@@ -203,7 +203,7 @@ static void table(void **state)
 	assert_non_null(strstr(t, "IEEE subnormals"));
 	assert_non_null(strstr(t, "slope    0.5000 per layer = -1.00 bits"));
 	assert_non_null(strstr(t, "VERDICT  VANISHING, net.99 .. net.0\n"));
-	assert_int_equal(lines_with(t, "0.5000  "), 2 * 4); /* a hundred lines alike are five */
+	assert_int_equal(lines_with(t, "\nnet."), 4); /* a hundred lines alike are five */
 	assert_int_equal(lines_with(t, "more like it"), 1);
 	assert_non_null(strstr(t, "... 96 more like it, net.2 to net.97"));
 

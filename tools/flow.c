@@ -61,7 +61,7 @@ int command_flow(const options *o)
 	if (ok) ok = (f = setup_watch(&s)) != NULL;
 	for (int64_t i = 0; ok && i < o->steps && !r.broken && !stop_signal; i++) ok = setup_step(&s, f, true, &r);
 	if (ok && !r.broken) { /* a broken step is the one to report */
-		weir_flow_request(f);
+		setup_request(&s, f);
 		ok = setup_step(&s, f, false, &r);
 	}
 	if (ok && o->whatif) ok = whatif(&s, f, r.loss_node);

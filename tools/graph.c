@@ -13,7 +13,7 @@ int command_graph(const options *o)
 	if (ok) ok = (f = setup_watch(&s)) != NULL;
 	for (int64_t i = 0; ok && i < o->steps && !r.broken && !stop_signal; i++) ok = setup_step(&s, f, true, &r);
 	if (ok && !r.broken) {
-		weir_flow_request(f);
+		setup_request(&s, f);
 		ok = setup_step(&s, f, false, &r);
 	}
 	weir_dot_options_init(&d);

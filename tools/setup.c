@@ -275,6 +275,12 @@ weir_flow *setup_watch(setup *s)
 	return f;
 }
 
+void setup_request(const setup *s, weir_flow *f)
+{
+	weir_tape_reset(s->w); /* the request is for a forward pass that has not begun */
+	weir_flow_request(f);
+}
+
 int setup_judge(const setup *s, const weir_flow *f)
 {
 	if (s->o->fail_on >> weir_flow_verdict(f) & 1) return EXIT_VERDICT;

@@ -114,6 +114,8 @@ bool setup_evaluate(const setup *s, weir_dataset *set, double *loss, double *acc
 bool setup_step(setup *s, weir_flow *f, bool update, step *r);
 /* With the recorders that were asked for; NULL after an error. */
 weir_flow *setup_watch(setup *s);
+/* The next step is measured as a whole. */
+void setup_request(const setup *s, weir_flow *f);
 /* What to exit with after all went well: whether the verdict was to be feared, whether everything was recorded. */
 int setup_judge(const setup *s, const weir_flow *f);
 /* Fills all, train, validation. */

@@ -106,7 +106,7 @@ bool train_run(setup *s, weir_flow *f, signs *g, double max_seconds)
 
 	while (g->steps < s->o->steps && !r.broken && !stop_signal &&
 	       (max_seconds <= 0 || seconds() - p.begin < max_seconds)) {
-		if (g->steps + 1 == s->o->steps) weir_flow_request(f); /* what is said in the end is of the end */
+		if (g->steps + 1 == s->o->steps) setup_request(s, f); /* what is said in the end is of the end */
 		if (!setup_step(s, f, true, &r)) return false;
 		signs_see(g, f, &r);
 		show(&p, g->steps, &r, false);
