@@ -145,9 +145,6 @@ void weir__flow_measure(weir_flow *f)
 
 		p->weight_norm = p->param_grad_norm = p->update_ratio = UNKNOWN;
 		p->act_slope = p->act_slope_max = p->act_slope_limit = p->saturated = UNKNOWN;
-		p->theory_gain = p->stretch_low = p->stretch_high = p->alignment = UNKNOWN;
-		p->delta_median = p->delta_spread = UNKNOWN;
-		p->units = p->dead_units = -1;
 	}
 	count_params(f);
 	for (int64_t i = 0; i < f->count; i++) {
