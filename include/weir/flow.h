@@ -79,8 +79,9 @@ typedef struct weir_flow_layer {
 	double act_slope_limit; /* the largest that this activation can have; NaN where not known */
 	double saturated;       /* share of its outputs with |f'(z)| below 1 % of that limit */
 	double theory_gain; /* of mean-field theory for the activation, the weights' actual variance and the layer's input: √chi1 */
-	double stretch_low,
-		stretch_high; /* interval of sigma_max of the layer's Jacobian: from power iteration, from √(‖J‖₁ ‖J‖∞) */
+	/* Interval of sigma_max of the layer's Jacobian: from power iteration, from √(‖J‖₁ ‖J‖∞) (NaN above 256 rows). Once the optimiser has
+	 * changed the weights, they are of the new ones, and known for layers act(x Wᵀ + b) only. */
+	double stretch_low, stretch_high;
 	double alignment; /* gain / stretch_low: how much of the most that the layer can do it does to this gradient */
 	int64_t units,
 		dead_units; /* units of its last activation, and those that passed nothing in the last epoch; -1: not known */
@@ -102,21 +103,23 @@ typedef struct weir_flow_birth {
 	bool found;
 	bool backward;     /* made by the operation's gradient rule instead of its result */
 	const char *layer; /* module path of the operation, else its layer's, else its name */
-	const char *op;
+	const char *op;   /* backward, where it was the sum of the gradients from several readers that made it: "add" */
 	const char *here; /* source line, or "" */
 	int64_t index;    /* on the tape */
 	int64_t number;   /* of its layer in the report, from 1; 0: in none */
 	int64_t depth; /* layers passed until then, its own included: from the inputs forward, from the outputs backward; 0: in none */
 	int64_t step;
 	const char *shape; /* of the tensor that it was born in, "[64, 128] f32" */
-	int64_t element;   /* the first one that has it, row-major */
-	double value;      /* that element: inf, NaN, the subnormal, 0 */
-	const char *
-		operands; /* what it was made from, element by element where that is possible: "a[5] = 3e+38, b[5] = 10" */
-	/* The way from there to the loss, or to the first parameter that it spoils: "mlp.3 linear", "mlp.3 relu", ... "loss". */
+	int64_t element; /* the first one that has it, row-major; -1 where the value is gone, or only a flag tells of it */
+	double value;    /* that element: inf, NaN, the subnormal, 0; NaN where the element is -1 */
+	/* What it was made from, one line: element by element where that is possible ("a[0, 5] = 3e+38, b[0, 5] = 10"), else by
+	 * largest magnitudes ("x [64, 2] largest 3e+38, fc.weight [2, 2] largest 10"); backward with "gradient", the one that came in. */
+	const char *operands;
+	/* The way from there to the loss, or to the first parameter that it spoils, the maker first: "mlp.3 linear", "mlp.3 relu", ...
+	 * "loss". Of a long one the first 8 and the last 8, and between them "... 123 more". Empty where it gets to neither. */
 	int64_t path_length;
 	const char *const *path;
-	/* Operations beside the maker that have it, too: that pass it on. */
+	/* Operations beside the maker that have it, too: that pass it on, as a value or as a gradient. */
 	int64_t propagators;
 } weir_flow_birth;
 
@@ -179,8 +182,11 @@ typedef struct weir_flow_summary {
 	char evidence[256];              /* one line: what the verdict rests on */
 	/* Over all steps so far. Only an inf or NaN that reaches the loss or a parameter's gradient counts: a masked one does no harm. */
 	weir_flow_birth first_inf, first_nan;
+	/* The first overflow or division by zero of a forward pass whose inf is gone again before the loss, which is finite but hangs on
+	 * it: 1 / (1 + x²) where x² is inf. Not one that where() leaves out. It does not change the verdict. */
+	weir_flow_birth first_overflow;
 	/* The same for underflow, inside of layers: the first subnormal number, and the first tensor of nothing but zeros;
-	 * [0] forward, [1] backward. */
+	 * [0] forward, [1] backward. Where a gradient becomes subnormal in a step that was not to be measured, the next one is, and tells. */
 	weir_flow_birth first_subnormal[2], first_zero[2];
 } weir_flow_summary;
 
@@ -245,14 +251,16 @@ typedef struct weir_flow_field {
 WEIR_API weir_flow_field weir_flow_theory(weir_act act, double sigma_w2, double sigma_b2);
 /* E f(√q Z)² and E f'(√q Z)². */
 WEIR_API void weir_flow_moments(weir_act act, double q, double *value2, double *slope2);
-/* The sigma_w² at which chi1 is 1, for this sigma_b²; NaN where there is none. */
+/* The sigma_w² at which chi1 is 1, for this sigma_b². Sigmoid's is above 100. NaN where there is none: gelu's and silu's chi1 jumps over 1,
+ * when q leaves for infinity, where biases are small. */
 WEIR_API double weir_flow_critical(weir_act act, double sigma_b2);
 
 /* ---- on request: Jacobians, noise, curvature ------------------------------------------------------------------- */
 
 /* Interval of the largest singular value of the Jacobian dy/dx on the present tape, for any operations between x and y. From below: power
- * iteration on vjp and jvp, at most `iterations`, until it changes by less than tolerance. From above: √(‖J‖₁ ‖J‖∞) of the
- * explicit Jacobian, NaN where it has more than `most` rows to form. v: a warm start of weir_numel(x) numbers, read and left there; may be
+ * iteration on vjp and jvp, at most `iterations`, until one changes it by less than this share. From above: √(‖J‖₁ ‖J‖∞) of the
+ * explicit Jacobian, NaN where it has more than `most` rows to form; where leading axes, as that of a batch, are found to be independent of
+ * each other, these are the rows of one place there. Both NaN where the Jacobian is not finite. v: a warm start of weir_numel(x) numbers, read and left there; may be
  * NULL. Calls no hooks, leaves the tape as it was. Returns weir_ok(). */
 typedef struct weir_flow_interval {
 	double low, high;
