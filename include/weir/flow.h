@@ -36,8 +36,8 @@ typedef struct weir_flow_options {
 	int64_t classes; /* of a cross-entropy loss, whose guess is ln(classes); default 0: not one */
 
 	/* Thresholds of the verdict. */
-	double vanishing;  /* total gain below which the verdict is vanishing; default 0.01 */
-	double exploding;  /* above which it is exploding; default 100 */
+	double vanishing; /* gain, in all or between any two nodes that all of the gradient passes, below which it vanishes; default 0.01 */
+	double exploding;  /* above which it explodes; default 100 */
 	double dead_share; /* share of zeros in an activation's output from which it is dead; default 0.999 */
 	double dead_units; /* share of a layer's units that pass nothing for a whole epoch; default 0.9 */
 	double saturated_slope; /* rms f' below this share of the most that the activation can have is saturation; default 0.03 */
