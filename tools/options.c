@@ -220,6 +220,12 @@ static bool set_json(options *o, const char *v)
 	return o->json = true;
 }
 
+static bool set_expand(options *o, const char *v)
+{
+	(void)v;
+	return o->expand = true;
+}
+
 /* ---- the table ---- */
 
 enum { NETWORK = COMMAND_FLOW | COMMAND_TRAIN | COMMAND_GRAPH };
@@ -258,6 +264,8 @@ static const struct {
 	{ "--threads", "N", NETWORK | COMMAND_INFO | COMMAND_DEMO, set_threads,
 	  "default OMP_NUM_THREADS, else 1 for a small network and all processors for a large one" },
 	{ "--json", NULL, COMMAND_FLOW, set_json, "flow: one object (schema weir.flow/1) instead of the table" },
+	{ "--expand", NULL, COMMAND_GRAPH, set_expand,
+	  "graph: draws all blocks; else a long run of like ones is one box" },
 	{ "-o", "FILE", COMMAND_GRAPH, set_out, "graph: where the DOT goes; default standard output" },
 };
 

@@ -53,6 +53,7 @@ typedef struct options {
 	const char *file; /* of DATA_FILE */
 	const char *out;  /* -o, or NULL for standard output */
 	bool json;
+	bool expand; /* graph: every block drawn */
 } options;
 
 /* False after one line on standard error. word is argv[1]. */

@@ -370,14 +370,21 @@ WEIR_API bool weir_flow_read_ring(weir_ctx *w, const char *path, FILE *file, boo
 
 /* ---- pictures --------------------------------------------------------------------------------------------------- */
 
-/* Writes the present tape as a DOT graph: one cluster per module path, each node with operation, name, shape and ‖g‖. With a flow
- * (may be NULL) filled by log₂ gain from blue (shrinks) over white to red (grows), pen width by log ‖delta‖, the way of a
- * NaN in red. Written safely: a temporary file first, then renamed. Returns weir_ok(). */
-WEIR_API bool weir_dot_write_flow(weir_ctx *w, const weir_flow *f, const char *path);
-/* The last tape, coloured by the gradients of its last backward: needs no flow. */
-WEIR_API bool weir_dot_write(weir_ctx *w, const char *path);
+typedef struct weir_dot_options {
+	const weir_flow *flow; /* its numbers; NULL: those of the last backward, as far as a hook had them measured */
+	int64_t fold; /* from so many alike blocks in a row on, only the first and the last are drawn, and ×N between; 0: all; default 24 */
+} weir_dot_options;
+WEIR_API void weir_dot_options_init(weir_dot_options *o);
+/* Writes the present tape as a DOT graph: one cluster per module path, each node with operation, name, shape and ‖g‖; filled by log₂ gain
+ * from blue (shrinks) over white to red (grows), pen width by log ‖delta‖, the way of a NaN in red. o may be NULL. Written safely: a
+ * temporary file first, then renamed. Returns weir_ok(). */
+WEIR_API bool weir_dot_write_with(weir_ctx *w, const weir_dot_options *o, const char *path);
 /* The same to a stream. */
+WEIR_API bool weir_dot_print_with(weir_ctx *w, const weir_dot_options *o, FILE *file);
+/* With a flow (may be NULL) and all else as by default. */
+WEIR_API bool weir_dot_write_flow(weir_ctx *w, const weir_flow *f, const char *path);
 WEIR_API bool weir_dot_print(weir_ctx *w, const weir_flow *f, FILE *file);
+WEIR_API bool weir_dot_write(weir_ctx *w, const char *path);
 
 #ifdef __cplusplus
 }
