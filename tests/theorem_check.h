@@ -99,10 +99,10 @@ static MAY_BE_UNUSED weir_tensor *through(weir_module *net, weir_tensor *x, weir
 	return x;
 }
 
-/* A loss whose gradient at y is d. */
+/* A loss whose gradient at y is d, by a product that is no part of y's layer. */
 static MAY_BE_UNUSED weir_tensor *against(weir_tensor *y, weir_tensor *d)
 {
-	return weir_sum_all(weir_mul(y, d));
+	return weir_matmul(weir_reshape(y, 2, (int64_t[]){ 1, -1 }), weir_reshape(d, 2, (int64_t[]){ -1, 1 }));
 }
 
 static MAY_BE_UNUSED weir_tensor *gaussian(weir_ctx *w, int64_t rows, int64_t columns)
