@@ -48,11 +48,11 @@ static void pennington(void **state)
 		weir_module *net = chain(w, LAYERS, N, rows[i].init, 1);
 		sample s = { 0 };
 
-		for (int k = 0; k < (rows[i].spread ? NETS : 1); k++) {
+		for (int k = 0; k < (rows[i].spread > 0 ? NETS : 1); k++) {
 			if (k) draw_again(net, rows[i].init, 1);
 			take(&s, spread(net, N, rows[i].act));
 		}
-		within(rows[i].name, mean_of(&s), rows[i].spread, rows[i].spread ? 0.05 * rows[i].spread : 1e-10);
+		within(rows[i].name, mean_of(&s), rows[i].spread, rows[i].spread > 0 ? 0.05 * rows[i].spread : 1e-10);
 		close_fine(w);
 	}
 }
