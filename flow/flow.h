@@ -71,6 +71,7 @@ typedef struct schedule {
 	int64_t next;                   /* step of the next whole measurement */
 	int64_t cycle;                  /* steps since the last one */
 	uint64_t shape, measured_shape; /* of the nodes that got a gradient: in this step, in the measured one */
+	int64_t asked;                  /* node whose gradient whole steps alone ask for: no part of the shape; or -1 */
 	int64_t begin;                  /* end of the last step, nanoseconds */
 	double hooks;                   /* hook seconds by then */
 	double cost_whole, cost_thin;   /* seconds per such step, measured */
@@ -186,6 +187,8 @@ void weir__flow_units(
 void weir__flow_units_free(weir_flow *f);
 void weir__flow_spikes(weir_flow *f); /* spikes.c: every step */
 void weir__flow_spikes_free(weir_flow *f);
+/* Of n numbers, none NaN; of two in the middle their mean; NaN for n = 0. Changes their order. */
+double weir__flow_median(double *v, int64_t n);
 void weir__flow_loss(weir_flow *f); /* loss.c: every step, before judge: sum.loss is this step's */
 void weir__flow_loss_free(weir_flow *f);
 void weir__flow_births_free(weir_flow *f);

@@ -326,6 +326,9 @@ WEIR_API void weir_hook_remove(weir_hook *hook);
 WEIR_API void weir_hook_set_wants(weir_hook *hook, unsigned wants);
 /* A paused hook is not called and costs nothing. */
 WEIR_API void weir_hook_pause(weir_hook *hook, bool paused);
+/* Between the two no hook is called, whatever is computed or differentiated. They nest. */
+WEIR_API void weir_no_hooks_begin(weir_ctx *w);
+WEIR_API void weir_no_hooks_end(weir_ctx *w);
 /* Seconds spent in hooks and in measuring for them while the clock was on; reading the clock costs some 50 ns per event. */
 WEIR_API void weir_hook_clock(weir_ctx *w, bool on);
 WEIR_API double weir_hook_seconds(const weir_ctx *w);

@@ -44,7 +44,8 @@ typedef struct weir_flow_options {
 	double saturated_share; /* share of outputs with f' below 1 % of its most, from which a layer is saturated; default 0.5 */
 	double spike; /* deviations (1.4826 MAD of the log norm) from the median that make a spike; default 10 */
 
-	/* ‖last update‖ / ‖W‖ of a parameter, asked once per layer, parameter and whole measurement; NULL: not reported. */
+	/* ‖last update‖ / ‖W‖ of a parameter, asked in whole measurements: of a weight for each layer that it is in, of every
+	 * parameter for update_norm, from which those without a finite one are left out; NULL: not reported. */
 	double (*update_ratio)(const weir_tensor *param, void *user);
 	/* Called at the end of each step that ends in a verdict other than healthy; true asks for the end of training: weir_flow_step()
 	 * returns false from then on, weir_flow_stopped() true. NULL: never. */
@@ -166,7 +167,8 @@ typedef struct weir_flow_summary {
 	weir_loss_sign loss_sign;
 	int64_t loss_sign_steps;                         /* that it has held for */
 	double param_norm, param_grad_norm, update_norm; /* over all parameters; the last from update_ratio, else NaN */
-	bool grad_spike, loss_spike;                     /* this step's norm of all parameter gradients, its loss */
+	bool grad_spike,
+		loss_spike; /* this step's norm of all parameter gradients; its loss, which is one upwards only */
 	int64_t grad_spikes, loss_spikes;
 	/* As told by weir_flow_validation(); NaN before. */
 	double train_loss, validation_loss, penalty;
