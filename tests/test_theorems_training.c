@@ -59,6 +59,7 @@ static void clipping_beyond_the_type(void **state)
 	(void)state;
 	observe(f, weir_affine(weir_sum_all(weir_forward(net, x)), 1e10, 0)); /* dL/dW = 1e10 · 1e10 everywhere */
 	relative("the report's |dL/dW|", weir_flow_layer_at(f, 0)->param_grad_norm, 1e21, 1e-6);
+	relative("the report's norm of all gradients", weir_flow_summary_of(f)->param_grad_norm, 1e21, 1e-6);
 	relative("the norm that clipping returns", weir_clip_norm(net, 1), 1e21, 1e-6);
 	read_gradients(net, g);
 	for (int k = 0; k < 100; k++) relative("an entry behind clipping to 1", g[k], 0.1, 1e-6);
