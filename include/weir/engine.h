@@ -270,6 +270,9 @@ WEIR_API bool weir_grad(weir_tensor *y, weir_tensor *const *xs, int n, weir_tens
 /* Vector-Jacobian product gxs[i] = gyᵀ · dy/dxs[i]; gy has y's shape and type. */
 WEIR_API bool weir_vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs,
 		       unsigned flags);
+/* Are the values that y's gradient rule reads still there, and as they were in the forward pass? Where they are not, a vjp through y is
+ * an error. */
+WEIR_API bool weir_is_intact(const weir_tensor *y);
 /* Jacobian-vector product sum_i dy/dxs[i] · vxs[i]: the vjp of the vjp. */
 WEIR_API weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const *vxs, int n, unsigned flags);
 
