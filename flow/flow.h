@@ -3,7 +3,8 @@
  *   flow.c     hooks note norms and counts by place on the tape; what is measured when, and what that costs
  *   names.c    what a layer is called
  *   layers.c   which nodes make a layer, where a layer's input comes from
- *   measure.c  a layer's numbers; modules called many times
+ *   measure.c  a layer's numbers           wholes.c   modules called many times
+ *   dense.c    layers that are act(x · Wᵀ + b)
  *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
  *   loss.c     what the loss itself tells, validation
@@ -114,7 +115,7 @@ struct weir_flow {
 	struct weir__stretch *stretch;    /* stretch.c: warm vectors */
 	struct weir__recorder *recorders; /* record.c */
 	struct weir__birth_more *more;    /* births.c: operands and paths */
-	weir_flow_whole *wholes;          /* measure.c */
+	weir_flow_whole *wholes;          /* wholes.c */
 	int64_t n_wholes, wholes_capacity;
 	weir_flow_trial *trials; /* whatif.c */
 	int64_t n_trials, trials_capacity;
@@ -173,6 +174,7 @@ layer_name *weir__flow_intern(weir_flow *f, const char *text, size_t n);
 bool weir__flow_bends(const weir_tensor *t);        /* an operation that is an activation, or the heart of one */
 bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root into layers */
 void weir__flow_measure(weir_flow *f);              /* fills their numbers */
+void weir__flow_wholes(weir_flow *f);               /* after measure */
 void weir__flow_births(weir_flow *f, int64_t root);
 void weir__flow_judge(weir_flow *f);
 
