@@ -112,6 +112,8 @@ run 1 train --lr 1e300 --model mlp:4-2
 [ -s err ] && wrong "train --lr 1e300: $(cat err)"
 run 0 train --act tanh --lr 100 --steps 100
 says 'loss unstable: a sign of exploding gradients'
+run 0 train --act relu --init he --steps 30 --l2 1e-3
+grep -qE '^gap +validation - train -?[0-9.e-]+, L2 penalty [0-9.e-]+ in both$' out || wrong "no gap and penalty: $(cat out)"
 printf 'a,b,class\n1,2,0\n3,4,1\n5,6,1\n7,8,0\n9,1,0\n' >five.csv
 run 0 train --data five.csv --model mlp:2-3-2 --steps 5
 run 0 train --data five.csv --model mlp:2-3-1 --loss mse --steps 5

@@ -1,6 +1,8 @@
 /* test_flow_curvature.c: eigenvalue and trace against matrices that are known, and against explicit Hessians. */
 #include "tests/flow_check.h"
 
+#include "kernels/fpenv.h"
+
 enum { N = 6 };
 
 /* ½ pᵀ A p, A = Q diag(values) Qᵀ with Q the reflection along a vector of ones and twos: a full matrix. */
@@ -275,6 +277,39 @@ static void leaves_no_trace(void **state)
 	close_fine(m.w);
 }
 
+static weir_tensor *square_of(weir_ctx *w, weir_tensor *x, weir_tensor *y, void *user)
+{
+	(void)w;
+	return weir_mse(weir_mul(x, user), y);
+}
+
+/* The caller's rounding mode and flags are his; noise is measured here, too. */
+static void floating_point_is_the_callers(void **state)
+{
+#if defined(WEIR__FP_X86)
+	model m = make(WEIR_F64);
+	weir_tensor *p = weir_param_new(m.w, "p", WEIR_F64, 1, (int64_t[]){ 1 });
+	weir_tensor *x = weir_full(m.w, WEIR_F64, 1, (int64_t[]){ 7 }, 0.3),
+		    *y = weir_normal(m.w, WEIR_F64, 1, (int64_t[]){ 7 }, 0, 1);
+	weir_fp_state outer = weir__fp_save(), before, after;
+	weir_flow_curvature c, d;
+	weir_flow_noise n;
+
+	assert_true(weir_flow_curvature_of(m.loss, m.params, 4, 20, 1e-6, 5, &c));
+	weir__fp_write(0x1f80 | 0x4000); /* rounding upwards, no flag raised */
+	before = weir__fp_save();
+	weir_flow_curvature_of(m.loss, m.params, 4, 20, 1e-6, 5, &d);
+	weir_flow_noise_of(m.w, x, y, square_of, p, &p, 1, NULL, &n);
+	after = weir__fp_save();
+	weir__fp_leave(outer);
+	assert_memory_equal(&before, &after, sizeof before);
+	assert_true(c.top == d.top && c.trace == d.trace);
+	assert_int_equal(n.samples, 7);
+	close_fine(m.w);
+#endif
+	(void)state;
+}
+
 /* Not a number, said so. */
 static void not_finite(void **state)
 {
@@ -316,10 +351,15 @@ static void errors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(known_matrices),   cmocka_unit_test(diagonal_trace),
-		cmocka_unit_test(zero_hessian),     cmocka_unit_test(network_by_hand),
-		cmocka_unit_test(single_precision), cmocka_unit_test(leaves_no_trace),
-		cmocka_unit_test(not_finite),       cmocka_unit_test(errors),
+		cmocka_unit_test(known_matrices),
+		cmocka_unit_test(diagonal_trace),
+		cmocka_unit_test(zero_hessian),
+		cmocka_unit_test(network_by_hand),
+		cmocka_unit_test(single_precision),
+		cmocka_unit_test(leaves_no_trace),
+		cmocka_unit_test(not_finite),
+		cmocka_unit_test(errors),
+		cmocka_unit_test(floating_point_is_the_callers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

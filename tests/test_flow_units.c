@@ -210,6 +210,35 @@ static void thin_and_whole_agree(void **state)
 	assert_int_equal(wandering(1), wandering(16));
 }
 
+/* To hold a budget not every step is looked at. It still finds who is dead, and who lives again within 16 steps. */
+static void within_a_budget(void **state)
+{
+	weir_ctx *w = open_steady(WEIR_F32);
+	weir_flow_options o;
+	net n = { .w = w, .list = weir_list_new(w, "mlp") };
+	double x[B * N];
+	int64_t revived;
+
+	(void)state;
+	for (int i = 0; i < LAYERS; i++) weir_list_add(n.list, weir_linear_new(w, N, N, WEIR_INIT_HE));
+	weir_flow_options_init(&o);
+	o.epoch = 20;
+	n.f = weir_flow_watch(w, &o);
+	set_bias(&n, 1, 4, -1e6);
+	for (int i = 0; i < 40; i++) {
+		if (i == 23) set_bias(&n, 1, 4, 0.5);
+		random_batch(x, i);
+		step(&n, WEIR_ACT_RELU, x);
+		if (i == 19) assert_unit(&n, 1, 4, true, 0, -1);
+		if (i == 22) assert_unit(&n, 1, 4, true, 0, -1);
+	}
+	revived = unit_of(&n, 1, 4).revived;
+	assert_in_range(revived, 23, 38);
+	assert_unit(&n, 1, 4, false, 0, revived);
+	for (int l = 0; l + 1 < LAYERS; l++) assert_int_equal(weir_flow_layer_at(n.f, l)->dead_units, 0);
+	close_fine(w);
+}
+
 /* A cell that is called three times: what it passes on moves by one unit each time, so that three units live. */
 static void cell(void **state)
 {
@@ -319,9 +348,13 @@ static void no_memory_in_the_long_run(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(idle_is_not_dead),          cmocka_unit_test(every_activation),
-		cmocka_unit_test(thin_and_whole_agree),      cmocka_unit_test(cell),
-		cmocka_unit_test(nonfinite_passes),          cmocka_unit_test(changing_network),
+		cmocka_unit_test(idle_is_not_dead),
+		cmocka_unit_test(every_activation),
+		cmocka_unit_test(thin_and_whole_agree),
+		cmocka_unit_test(within_a_budget),
+		cmocka_unit_test(cell),
+		cmocka_unit_test(nonfinite_passes),
+		cmocka_unit_test(changing_network),
 		cmocka_unit_test(no_memory_in_the_long_run),
 	};
 

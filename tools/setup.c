@@ -257,6 +257,7 @@ weir_flow *setup_watch(setup *s)
 	weir_flow_options_init(&o);
 	o.update_ratio = update_ratio;
 	o.user = s;
+	o.epoch = (weir_dataset_size(s->train) + s->batch - 1) / s->batch;
 	if (s->o->loss != LOSS_SUM) o.classes = weir_dataset_classes(s->all);
 	return weir_flow_watch(s->w, &o);
 }

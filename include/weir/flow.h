@@ -214,7 +214,8 @@ WEIR_API const char *weir_loss_sign_name(weir_loss_sign s); /* "guessing"; stati
 WEIR_API int64_t weir_flow_whole_count(const weir_flow *f); /* modules called several times in the measured step */
 WEIR_API const weir_flow_whole *weir_flow_whole_at(const weir_flow *f, int64_t i);
 /* One unit (last axis) of a layer's last activation. died: the step from which it passed nothing; revived: the step at which it passed
- * something again after having been dead; -1: never. False where the layer has no such unit. */
+ * something again after having been dead; -1: never. False where the layer has no such unit. To hold options.budget, units that are idle in the
+ * first steps of an epoch are looked at in some of the others only; a budget of 0 looks at all. */
 typedef struct weir_flow_unit {
 	bool dead;
 	int64_t died, revived;
