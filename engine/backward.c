@@ -485,11 +485,11 @@ bool weir__backward(weir_ctx *w, const weir_request *r)
 		memset(p.g, 0, nodes * sizeof *p.g);
 		weir__enter(w);
 		if (!r->graph) w->no_grad++;
-		if (r->no_hooks) w->in_hook++; /* nor for what the rules compute */
+		if (r->no_hooks) w->muted++; /* also for what the rules compute */
 		mark_needed(&p);
 		ok = seed(&p) && loop(&p) && room(&p);
 		if (ok) commit(&p);
-		if (r->no_hooks) w->in_hook--;
+		if (r->no_hooks) w->muted--;
 		if (!r->graph) w->no_grad--;
 		weir__leave(w);
 	}

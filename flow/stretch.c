@@ -11,8 +11,8 @@
 
 enum { LAYER_ROWS = 256 }; /* up to which a layer's Jacobian is formed for its upper bound */
 
-/* Of a layer's fresh noise in a warm start: it finds a direction that the old vector has nothing of, and costs the first estimate
- * its square. */
+/* Length of the noise that is added to a warm start of length 1: it finds a direction that the old vector has nothing of, and costs the
+ * first estimate its square. */
 static const double fresh = 1.0 / 256;
 
 /* ---- power iteration ---- */
@@ -39,13 +39,15 @@ static double normalise(double *v, int64_t n, int64_t blocks)
 
 static void begin(double *v, int64_t n, int64_t blocks, bool warm)
 {
-	for (int64_t b = 0; b < blocks; b++, v += n / blocks) {
-		double norm = warm ? block_norm(v, n / blocks) : 0, share;
+	int64_t size = n / blocks;
+
+	for (int64_t b = 0; b < blocks; b++, v += size) {
+		double norm = warm ? block_norm(v, size) : 0, share;
 		bool use = norm > 0 && is_finite(norm);
 
-		share = use ? fresh / __builtin_sqrt((double)(n / blocks) / 3) : 1;
-		for (int64_t i = 0; i < n / blocks; i++)
-			v[i] = (use ? v[i] / norm : 0) + share * weir__flow_noise((uint64_t)(b * (n / blocks) + i));
+		share = use ? fresh / __builtin_sqrt((double)size / 3) : 1;
+		for (int64_t i = 0; i < size; i++)
+			v[i] = (use ? v[i] / norm : 0) + share * weir__flow_noise((uint64_t)(b * size + i));
 	}
 }
 
@@ -147,6 +149,7 @@ static struct weir__stretch *state_of(weir_flow *f)
 	weir_options_init(&o);
 	o.threads = weir_threads(f->w);
 	o.ieee_subnormals = true;
+	o.check_stale = false; /* nothing here is used after its tape */
 	o.handler = NULL;
 	f->stretch->c = weir_open(&o);
 	return f->stretch;

@@ -306,6 +306,23 @@ static void leaves_no_trace(void **state)
 	close_fine(w);
 }
 
+/* What a gradient rule reads: there and as it was, or not. */
+static void intact(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F64);
+	weir_module *m = weir_linear_new(w, 6, 6, WEIR_INIT_HE);
+	weir_tensor *x = leaf(w, WEIR_F64, 2, (int64_t[]){ 4, 6 }), *y = weir_forward(m, x), *z = weir_affine(y, 2, 0);
+
+	(void)state;
+	assert_true(weir_is_intact(x) && weir_is_intact(y) && weir_is_intact(z));
+	weir_data_mut(weir_module_parameter(m, 0), NULL);
+	assert_true(!weir_is_intact(y) && weir_is_intact(z)); /* affine reads no value */
+	assert_false(weir_is_intact(NULL));
+	assert_false(weir_is_intact(weir_fail(w, WEIR_ERR_ARGUMENT, "a test")));
+	weir_clear_error(w);
+	close_fine(w);
+}
+
 /* ---- layers ---- */
 
 static weir_flow *watch_stretch(weir_ctx *w, int iterations)
@@ -558,6 +575,28 @@ static void foreign_operations(void **state)
 	close_fine(w);
 }
 
+/* From the third step on measuring takes no memory from the allocator. */
+static void steady(void **state)
+{
+	weir_ctx *w = open_steady(WEIR_F32);
+	weir_flow *f = watch_stretch(w, 5);
+	weir_module *m = network(w);
+	uint64_t calls = 0;
+
+	(void)state;
+	for (int step = 0; step < 6; step++) {
+		weir_tensor *loss =
+			weir_mean_all(weir_square(weir_forward(m, leaf(w, WEIR_F32, 2, (int64_t[]){ 7, 8 }))));
+
+		weir_backward(loss);
+		weir_flow_step(f, loss);
+		weir_tape_reset(w);
+		if (step < 3) calls = weir_memory_of(w).allocator_calls;
+	}
+	assert_int_equal(weir_memory_of(w).allocator_calls, calls);
+	close_fine(w);
+}
+
 /* Measuring changes no bit of training. */
 static void changes_nothing(void **state)
 {
@@ -590,20 +629,14 @@ static void changes_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(known),
-		cmocka_unit_test(random_matrices),
-		cmocka_unit_test(composed),
-		cmocka_unit_test(rows),
-		cmocka_unit_test(exponents),
-		cmocka_unit_test(warm_start),
-		cmocka_unit_test(leaves_no_trace),
-		cmocka_unit_test(layers),
-		cmocka_unit_test(written_out),
-		cmocka_unit_test(after_an_update),
-		cmocka_unit_test(dead_and_broken),
-		cmocka_unit_test(released),
-		cmocka_unit_test(foreign_operations),
-		cmocka_unit_test(changes_nothing),
+		cmocka_unit_test(known),           cmocka_unit_test(random_matrices),
+		cmocka_unit_test(composed),        cmocka_unit_test(rows),
+		cmocka_unit_test(exponents),       cmocka_unit_test(warm_start),
+		cmocka_unit_test(leaves_no_trace), cmocka_unit_test(intact),
+		cmocka_unit_test(layers),          cmocka_unit_test(written_out),
+		cmocka_unit_test(after_an_update), cmocka_unit_test(dead_and_broken),
+		cmocka_unit_test(released),        cmocka_unit_test(foreign_operations),
+		cmocka_unit_test(changes_nothing), cmocka_unit_test(steady),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,9 +20,9 @@ static double plain(weir_act act, double u, bool slope)
 /* Midpoints: no point falls on relu's bend. */
 static double integral(weir_act act, double q, bool slope)
 {
-	double sum = 0, h = 1.0 / 4096;
+	double sum = 0, h = 1.0 / 1024;
 
-	for (int i = -12 * 4096; i < 12 * 4096; i++) {
+	for (int i = -10 * 1024; i < 10 * 1024; i++) {
 		double z = (i + 0.5) * h, f = plain(act, sqrt(q) * z, slope);
 
 		sum += f * f * exp(-z * z / 2) * h;
@@ -97,9 +97,12 @@ static void fixed_points(void **state)
 			double sw = k % 4 * 0.45 + 0.1, sb = k / 4 * 0.4, q = 1, v, s;
 			weir_flow_field r = weir_flow_theory(act, sw, sb);
 
-			for (int i = 0; i < 5000 && q < 1e200; i++) {
+			for (int i = 0; i < 3000 && q < 1e200; i++) {
+				double was = q;
+
 				weir_flow_moments(act, q, &v, &s);
 				q = sw * v + sb;
+				if (fabs(q - was) <= 1e-15 * q) break;
 			}
 			if (isinf(r.q_star) ? q < 1e3 || r.converged
 					    : !(fabs(r.q_star - q) <= 1e-9 * (q + 1e-9)) &&
@@ -152,6 +155,8 @@ static void critical(void **state)
 	assert_near(weir_flow_theory(WEIR_ACT_SIGMOID, sigmoid, 0).chi1, 1, 1e-6);
 	/* From q = 1 gelu's chi1 jumps from below 1 to above it, when q leaves for infinity. */
 	assert_true(isnan(weir_flow_critical(WEIR_ACT_GELU, 0)));
+	assert_near(weir_flow_theory(WEIR_ACT_GELU, weir_flow_critical(WEIR_ACT_GELU, 0.5), 0.5).chi1, 1, 1e-6);
+	assert_near(weir_flow_theory(WEIR_ACT_SILU, weir_flow_critical(WEIR_ACT_SILU, 1), 1).chi1, 1, 1e-6);
 	assert_true(isnan(weir_flow_critical(WEIR_ACT_TANH, -1)));
 	assert_true(isnan(weir_flow_critical(WEIR_ACT_TANH, NAN)));
 }
@@ -162,7 +167,7 @@ static void critical(void **state)
 static void simulate(int64_t in, int64_t out, weir_act act, bool matmul)
 {
 	double gain = 0, expected = 0, lowest = 1e9, highest = 0;
-	enum { NETS = 20 };
+	enum { NETS = 12 };
 
 	for (int seed = 0; seed < NETS; seed++) {
 		weir_ctx *w = open_as(WEIR_F64, 1, (uint64_t)seed + 40);
