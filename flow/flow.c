@@ -255,6 +255,8 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	f->sum.f32 = f->sum.bf16 = f->sum.f16 = (weir_flow_budget){ UNKNOWN, UNKNOWN, UNKNOWN };
 	f->sum.param_norm = f->sum.param_grad_norm = f->sum.update_norm = f->sum.own_share = UNKNOWN;
 	f->sum.train_loss = f->sum.validation_loss = f->sum.penalty = UNKNOWN;
+	f->sum.noise = (weir_flow_noise){ 0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN };
+	f->sum.curvature = (weir_flow_curvature){ UNKNOWN, UNKNOWN, 0, UNKNOWN, UNKNOWN };
 	f->sum.measured = f->sum.step - 1;
 	f->life = weir_mark(w).life;
 	weir_hook_options_init(&h);

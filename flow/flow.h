@@ -121,6 +121,7 @@ struct weir_flow {
 	} pass;              /* the backward pass that runs, or ran last */
 	bool stopped;        /* options.stop asked for it */
 
+	bool layers_go_on; /* layers.c: some begin behind the node at hand */
 	layer *layers;
 	int64_t count, capacity;
 	layer_name *names;

@@ -334,6 +334,36 @@ static void loss_lines(const weir_flow_summary *s, weir__text *t, FILE *file)
 	flush(t, file);
 }
 
+/* What was measured on request. */
+static void on_request(const weir_flow_summary *s, weir__text *t, FILE *file)
+{
+	const weir_flow_noise *n = &s->noise;
+	const weir_flow_curvature *c = &s->curvature;
+
+	if (n->samples) {
+		label(t, "noise");
+		weir__text_format(t, "gradients of %lld samples ", (long long)n->samples);
+		weir__report_number(t, n->norm_min, 'e', 2);
+		figure(t, " to ", n->norm_max, 'e', 2);
+		figure(t, ", median ", n->norm_median, 'e', 2);
+		figure(t, "   their mean ", n->grad_norm, 'e', 2);
+		weir__text_str(t, "   noise scale ");
+		if (n->noise_scale > 1e300) weir__text_str(t, "beyond this batch: no signal is left in its mean");
+		else weir__report_number(t, n->noise_scale, 'p', 3);
+		flush(t, file);
+	}
+	if (c->top == c->top || c->trace == c->trace) {
+		label(t, "Hessian");
+		weir__text_str(t, "largest eigenvalue ");
+		weir__report_number(t, c->top, 'p', 4);
+		figure(t, " (residual ", c->residual, 'e', 1);
+		weir__text_str(t, c->residual == c->residual ? ")   trace " : "   trace ");
+		weir__report_number(t, c->trace, 'p', 4);
+		figure(t, " +- ", c->trace_error, 'p', 2);
+		flush(t, file);
+	}
+}
+
 static void verdict(const weir_flow *f, weir__text *t, FILE *file)
 {
 	const weir_flow_summary *s = &f->sum;
@@ -375,6 +405,7 @@ static void table_form(const weir_flow *f, FILE *file, const char *model)
 	spikes_line(f, &t, file);
 	loss_lines(s, &t, file);
 	births(s, &t, file);
+	on_request(&f->sum, &t, file);
 	verdict(f, &t, file);
 	weir__flow_say_whatif(f, &t, file);
 }

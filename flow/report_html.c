@@ -206,6 +206,9 @@ static void of_training(page *g)
 	number(g, "loss, validation set", s->validation_loss, 'p', 4);
 	number(g, "generalisation gap", s->validation_loss - s->train_loss, 'p', 4);
 	number(g, "L2 penalty", s->penalty, 'p', 4);
+	number(g, "gradient noise scale", s->noise.noise_scale, 'p', 3);
+	number(g, "largest Hessian eigenvalue", s->curvature.top, 'p', 4);
+	number(g, "trace of the Hessian", s->curvature.trace, 'p', 4);
 	number(g, "measuring, % of the step", 100 * s->own_share, 'f', 1);
 }
 

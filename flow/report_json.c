@@ -18,6 +18,8 @@
  *    "nonfinite", "subnormal": counts over all layers' gradients,
  *    "spikes": {"gradient", "loss": counts, "gradient_now", "loss_now"},
  *    "loss_sign": {"sign", "steps"}, "losses": {"train", "validation", "gap", "penalty"},
+ *    "noise": {"samples", "grad_norm", "mean_square", "variance", "noise_scale", "norm_min", "norm_median", "norm_max"},
+ *    "curvature": {"top", "residual", "iterations", "trace", "trace_error"}, (null numbers where not asked for)
  *    "verdict", "cause", "evidence", "range": null or {"first", "last"} (names),
  *    "first_inf", "first_nan": null or a birth,
  *    "first_subnormal", "first_zero": {"forward", "backward": null or a birth}}
@@ -230,6 +232,23 @@ static void over_steps(weir__json *j, const weir_flow_summary *s)
 	object(j, "loss_sign");
 	text(j, "sign", weir_loss_sign_name(s->loss_sign));
 	count(j, "steps", s->loss_sign_steps);
+	weir__json_end(j);
+	object(j, "noise");
+	count(j, "samples", s->noise.samples);
+	number(j, "grad_norm", s->noise.grad_norm);
+	number(j, "mean_square", s->noise.mean_square);
+	number(j, "variance", s->noise.variance);
+	number(j, "noise_scale", s->noise.noise_scale);
+	number(j, "norm_min", s->noise.norm_min);
+	number(j, "norm_median", s->noise.norm_median);
+	number(j, "norm_max", s->noise.norm_max);
+	weir__json_end(j);
+	object(j, "curvature");
+	number(j, "top", s->curvature.top);
+	number(j, "residual", s->curvature.residual);
+	count(j, "iterations", s->curvature.iterations);
+	number(j, "trace", s->curvature.trace);
+	number(j, "trace_error", s->curvature.trace_error);
 	weir__json_end(j);
 	object(j, "losses");
 	number(j, "train", s->train_loss);

@@ -48,6 +48,33 @@ static bool whatif(const setup *s, weir_flow *f, weir_tensor *loss)
 	return weir_flow_whatif(f, loss, &o);
 }
 
+static weir_tensor *loss_of(weir_ctx *w, weir_tensor *x, weir_tensor *y, void *user)
+{
+	(void)w;
+	return setup_loss(user, x, y, NULL);
+}
+
+/* What costs many passes and is measured where it is asked for. */
+static bool more(setup *s, weir_flow *f, const step *r)
+{
+	enum { ITERATIONS = 100, PROBES = 16 };
+	int64_t n = weir_module_parameter_count(s->net);
+	weir_tensor **params = calloc((size_t)n + 1, sizeof *params);
+	weir_flow_noise noise;
+	weir_flow_curvature curvature;
+	bool ok = params != NULL;
+
+	if (!ok) fputs("weir: out of memory\n", stderr);
+	for (int64_t i = 0; ok && i < n; i++) params[i] = weir_module_parameter(s->net, i);
+	if (ok && s->o->curvature &&
+	    (ok = weir_flow_curvature_of(r->loss_node, params, n, ITERATIONS, 1e-4, PROBES, &curvature)))
+		weir_flow_tell(f, NULL, &curvature);
+	if (ok && s->o->noise && (ok = weir_flow_noise_of(s->w, r->x, r->y, loss_of, s, params, n, NULL, &noise)))
+		weir_flow_tell(f, &noise, NULL);
+	free(params);
+	return ok;
+}
+
 int command_flow(const options *o)
 {
 	setup s;
@@ -64,6 +91,7 @@ int command_flow(const options *o)
 		setup_request(&s, f);
 		ok = setup_step(&s, f, false, &r);
 	}
+	if (ok && !r.broken && (o->noise || o->curvature)) ok = more(&s, f, &r);
 	if (ok && o->whatif) ok = whatif(&s, f, r.loss_node);
 	if (ok) ok = weir_flow_report(f, stdout, o->json ? WEIR_FLOW_JSON : WEIR_FLOW_TABLE, s.text);
 	if (ok && o->html) ok = write_page(&s, f);

@@ -278,6 +278,18 @@ static bool set_fail_on(options *o, const char *v)
 	return o->fail_on || choose("--fail-on", "", names, COUNT_OF(names)) >= 0;
 }
 
+static bool set_noise(options *o, const char *v)
+{
+	(void)v;
+	return o->noise = true;
+}
+
+static bool set_curvature(options *o, const char *v)
+{
+	(void)v;
+	return o->curvature = true;
+}
+
 static bool set_whatif(options *o, const char *v)
 {
 	(void)v;
@@ -343,6 +355,9 @@ static const struct {
 	  "flow: power iterations for each layer's stretching factor, 0 for none; default 30 for up to 200 layers, else 0" },
 	{ "--fail-on", "LIST", COMMAND_FLOW | COMMAND_TRAIN, set_fail_on,
 	  "flow, train: exit 3 where the last verdict is one of vanishing,exploding,dead,saturated,nonfinite" },
+	{ "--noise", NULL, COMMAND_FLOW, set_noise,
+	  "also each sample's gradient, and the gradient noise scale: the batch size where noise and signal balance" },
+	{ "--curvature", NULL, COMMAND_FLOW, set_curvature, "also the Hessian's largest eigenvalue and trace" },
 	{ "--whatif", NULL, COMMAND_FLOW, set_whatif,
 	  "flow: tries repairs on copies (initialisations, activations, layer norm, residuals): what each would do" },
 	{ "--whatif-steps", "N", COMMAND_FLOW, set_whatif_steps,

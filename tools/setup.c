@@ -328,7 +328,7 @@ bool setup_step(setup *s, weir_flow *f, bool with_update, step *r)
 {
 	weir_tensor *x, *y, *loss, *logits;
 
-	*r = (step){ NAN, NAN, NAN, NULL, false };
+	*r = (step){ .loss = NAN, .accuracy = NAN, .grad_norm = NAN };
 	weir_tape_reset(s->w);
 	weir_optim_zero_grad(s->optim); /* of a step that was only measured */
 	if (!weir_dataset_next(s->train, s->batch, &x, &y)) return false;
@@ -336,6 +336,8 @@ bool setup_step(setup *s, weir_flow *f, bool with_update, step *r)
 	loss = setup_loss(s, x, y, &logits);
 	weir_backward(loss);
 	if (!weir_ok(s->w)) return false;
+	r->x = x;
+	r->y = y;
 	r->loss_node = loss;
 	r->loss = weir_item(loss);
 	r->accuracy = accuracy_of(logits, y);

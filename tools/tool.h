@@ -62,6 +62,7 @@ typedef struct options {
 	bool whatif;
 	int64_t whatif_steps;
 	bool expand; /* graph: every block drawn */
+	bool noise, curvature;
 } options;
 
 /* False after one line on standard error. word is argv[1]. */
@@ -98,7 +99,7 @@ typedef struct setup {
 /* One training step's figures. */
 typedef struct step {
 	double loss, accuracy, grad_norm; /* accuracy: NaN without classes */
-	weir_tensor *loss_node;           /* on the tape, until the next step */
+	weir_tensor *x, *y, *loss_node;   /* on the tape, until the next step */
 	bool broken;                      /* loss, gradient or update are not finite; nothing was updated */
 } step;
 

@@ -149,6 +149,24 @@ typedef struct weir_flow_whole {
 	double param_grad_norm, weight_norm;
 } weir_flow_whole;
 
+/* Of per-sample gradients; see weir_flow_noise_of(). */
+typedef struct weir_flow_noise {
+	int64_t samples;
+	double grad_norm;   /* ‖mean gradient‖ */
+	double mean_square; /* mean of ‖g_i‖² */
+	double variance;    /* trace of the samples' covariance, unbiased */
+	double noise_scale; /* variance / unbiased ‖mean gradient‖²: the batch size where noise and signal balance; McCandlish et al. 2018 */
+	double norm_min, norm_median, norm_max; /* of ‖g_i‖ */
+} weir_flow_noise;
+
+/* Of the Hessian; see weir_flow_curvature_of(). */
+typedef struct weir_flow_curvature {
+	double top;      /* eigenvalue of largest magnitude, signed */
+	double residual; /* ‖Hv - top v‖ / |top| */
+	int iterations;
+	double trace, trace_error; /* estimate and its standard error */
+} weir_flow_curvature;
+
 typedef struct weir_flow_summary {
 	int64_t step;
 	int64_t measured; /* the last step that was measured as a whole; layers and verdict are of it, norms and gains of `step` */
@@ -175,6 +193,9 @@ typedef struct weir_flow_summary {
 	int64_t grad_spikes, loss_spikes;
 	/* As told by weir_flow_validation(); NaN before. */
 	double train_loss, validation_loss, penalty;
+	/* As told by weir_flow_tell(); their numbers are NaN before. */
+	weir_flow_noise noise;
+	weir_flow_curvature curvature;
 	double own_share; /* measuring's share of the time between the ends of steps; NaN before the third step */
 	weir_verdict verdict;
 	const char *cause; /* "activation", "initial weights", "depth", "learning rate", "data scale", or NULL */
@@ -273,28 +294,17 @@ WEIR_API bool weir_flow_stretch(weir_tensor *x, weir_tensor *y, int iterations, 
  * parameters. Runs one forward and backward per sample on w's tape, from a mark, and rewinds; calls no hooks; accumulators
  * stay as they are. */
 typedef weir_tensor *weir_flow_loss(weir_ctx *w, weir_tensor *x, weir_tensor *y, void *user);
-typedef struct weir_flow_noise {
-	int64_t samples;
-	double grad_norm;   /* ‖mean gradient‖ */
-	double mean_square; /* mean of ‖g_i‖² */
-	double variance;    /* trace of the samples' covariance, unbiased */
-	double noise_scale; /* variance / unbiased ‖mean gradient‖²: the batch size where noise and signal balance; McCandlish et al. 2018 */
-	double norm_min, norm_median, norm_max; /* of ‖g_i‖ */
-} weir_flow_noise;
 /* norms: room for one number per sample, ‖g_i‖, or NULL. Returns weir_ok(). */
 WEIR_API bool weir_flow_noise_of(weir_ctx *w, weir_tensor *x, weir_tensor *y, weir_flow_loss *loss, void *user,
 				 weir_tensor *const *params, int64_t n_params, double *norms, weir_flow_noise *out);
 
 /* The Hessian of loss (one element, on the present tape) with respect to n_params parameters: the eigenvalue of largest magnitude by power
  * iteration, the trace by Hutchinson's estimator with `probes` random signs, both by Hessian-vector products. */
-typedef struct weir_flow_curvature {
-	double top;      /* eigenvalue of largest magnitude, signed */
-	double residual; /* ‖Hv - top v‖ / |top| */
-	int iterations;
-	double trace, trace_error; /* estimate and its standard error */
-} weir_flow_curvature;
 WEIR_API bool weir_flow_curvature_of(weir_tensor *loss, weir_tensor *const *params, int64_t n_params, int iterations,
 				     double tolerance, int probes, weir_flow_curvature *out);
+
+/* Puts what was measured on request into the summary and so into reports, until it is told again. Either may be NULL. */
+WEIR_API void weir_flow_tell(weir_flow *f, const weir_flow_noise *noise, const weir_flow_curvature *curvature);
 
 /* ---- what-if --------------------------------------------------------------------------------------------------- */
 
