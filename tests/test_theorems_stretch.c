@@ -31,6 +31,16 @@ typedef struct bounded {
 	bool equal;
 } bounded;
 
+/* The same as the report tells it, in bits. product: of its sigma_max, the bound. */
+static void assert_bits(const weir_flow_summary *s, double product, bool equal)
+{
+	within("the report's actual bits", s->actual_bits, log2(s->total_gain), 1e-10);
+	within("the report's bound", s->bound_bits, log2(product), 1e-10);
+	within("the report's slack", s->slack_bits, s->bound_bits - s->actual_bits, 1e-10);
+	if (equal) within("slack in bits where the bound is the gain", s->slack_bits, 0, 1e-10);
+	else above("slack in bits where it isn't", s->slack_bits, 0.1);
+}
+
 /* Submultiplicativity: ‖Jᵀd‖ <= ‖J‖ ‖d‖ <= ∏ ‖D_l‖ ‖d‖. Equal throughout where the layers are multiples of orthogonal matrices, and for
  * diagonal ones with one order of entries where d lies on the largest. The report's power iteration stops where one more of it changes
  * little: with a small gap below sigma_max that is a few percent too early. */
@@ -52,7 +62,7 @@ static void submultiplicativity(void **state)
 		weir_flow *f = watch_stretch(w, ITERATIONS);
 		const weir_flow_summary *s = weir_flow_summary_of(f);
 		weir_tensor *at[LAYERS + 1], *y;
-		double bound = 1, whole;
+		double bound = 1, reported = 1, whole;
 
 		y = through(net, gaussian(w, B, N), nets[i].act, at);
 		observe(f, against(y, gaussian(w, B, N)));
@@ -66,6 +76,7 @@ static void submultiplicativity(void **state)
 			relative("the report's sigma_max", p->stretch_low, largest, nets[i].equal ? 1e-10 : 0.03);
 			relative("the report's alignment", p->alignment, p->gain / p->stretch_low, 1e-12);
 			bound *= largest;
+			reported *= p->stretch_low;
 		}
 		whole = stretch(at[0], at[LAYERS], ITERATIONS);
 		at_most("total gain", s->total_gain, whole, 1e-10);
@@ -74,6 +85,7 @@ static void submultiplicativity(void **state)
 			relative(nets[i].name, s->total_gain, bound, 1e-10);
 			relative(nets[i].name, whole, bound, 1e-10);
 		}
+		assert_bits(s, reported, nets[i].equal);
 		close_fine(w);
 	}
 }
@@ -102,6 +114,7 @@ static void submultiplicativity_of_unequal_diagonals(void **state)
 		relative("sigma_max of a diagonal layer", weir_flow_layer_at(f, l)->stretch_low, 0.5 + 0.25 * l, 1e-4);
 	relative("total gain along the largest entries", weir_flow_summary_of(f)->total_gain, bound, 1e-10);
 	relative("sigma_max of the network", stretch(at[0], at[LAYERS], 200), bound, 1e-10);
+	within("slack in bits", weir_flow_summary_of(f)->slack_bits, 0, 1e-3);
 	close_fine(w);
 }
 
