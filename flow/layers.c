@@ -243,8 +243,10 @@ static void add_to_layer(weir_flow *f, int64_t number, const weir_tensor *t)
 	}
 	l->last = i;
 	follow_activation(f, l, t);
-	if ((weir_op_of(t)->flags & WEIR_OP_VIEW) || n + strlen(weir_node(t).op) + 2 > sizeof l->ops) return;
-	snprintf(l->ops + n, sizeof l->ops - n, "%s%s", n ? " " : "", weir_node(t).op);
+	if (weir_op_of(t)->flags & WEIR_OP_VIEW) return;
+	if (n + strlen(weir_node(t).op) + sizeof " ..." + 1 <= sizeof l->ops)
+		snprintf(l->ops + n, sizeof l->ops - n, "%s%s", n ? " " : "", weir_node(t).op);
+	else if (l->ops[n - 1] != '.') memcpy(l->ops + n, " ...", sizeof " ...");
 }
 
 /* The layer that a node with a module path goes on with: that of its name, unless this is called again, or other layers below it came

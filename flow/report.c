@@ -220,6 +220,7 @@ static void budget_line(const weir_flow_summary *s, weir__text *t, FILE *file)
 	} types[] = { { "f32 ", &s->f32 }, { "bf16 ", &s->bf16 }, { "f16 ", &s->f16 } };
 	bool some = false;
 
+	if (s->r2 < 0.5) return; /* no slope that one could go on with */
 	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
 		size_t from = t->length;
 
@@ -242,11 +243,14 @@ static void wholes(const weir_flow *f, weir__text *t, FILE *file)
 		const weir_flow_whole *m = &f->wholes[i];
 
 		label(t, "module");
-		weir__text_format(t, "%s, called %lld times: gain ", m->name, (long long)m->calls);
-		weir__report_ratio(t, m->gain_per_call);
-		weir__text_str(t, " per call, ");
-		weir__report_number(t, m->gain, 'e', 2);
-		weir__text_str(t, " in all");
+		weir__text_format(t, "%s, called %lld times", m->name, (long long)m->calls);
+		if (m->gain == m->gain) {
+			weir__text_str(t, ": gain ");
+			weir__report_ratio(t, m->gain_per_call);
+			weir__text_str(t, " per call, ");
+			weir__report_number(t, m->gain, 'e', 2);
+			weir__text_str(t, " in all");
+		}
 		figure(t, "   |dW| ", m->param_grad_norm, 'e', 2);
 		figure(t, "   |W| ", m->weight_norm, 'p', 4);
 		flush(t, file);

@@ -329,7 +329,7 @@ static void summarise(weir_flow *f, const field *fit, int64_t n, double *room)
 	for (int64_t i = 0; i < n; i++) {
 		if (fit[i].act == most) room[used++] = fit[i].sigma_w2;
 	}
-	if (!used) return;
+	if (2 * used < f->count) return; /* of a few layers among others it would not speak for the network */
 	sigma_w2 = median(room, used);
 	used = 0;
 	for (int64_t i = 0; i < n; i++) {

@@ -16,6 +16,21 @@ static double root(double x, int64_t n)
 	return x > 0 ? weir__flow_exp2(weir__flow_log2(x) / (double)n) : x;
 }
 
+/* Does each call hang on the one before, as a cell's do? Calls side by side have no gain together. */
+static bool in_a_row(const weir_flow *f, int64_t first, int64_t last)
+{
+	int64_t depth = 0;
+
+	for (int64_t i = first; i <= last; i++) {
+		const weir_flow_layer *p = &f->layers[i].public;
+
+		if (p->name != f->layers[first].public.name) continue;
+		if (p->depth <= depth) return false;
+		depth = p->depth;
+	}
+	return true;
+}
+
 static bool add_whole(weir_flow *f, int64_t first, int64_t last)
 {
 	const weir_flow_layer *p = &f->layers[last].public;
@@ -25,7 +40,7 @@ static bool add_whole(weir_flow *f, int64_t first, int64_t last)
 
 	if (!weir__flow_grow(f->w, &list, f->n_wholes, &f->wholes_capacity, sizeof *f->wholes)) return false;
 	f->wholes = list;
-	gain = input >= 0 ? ratio(f->rec[input].delta_norm, p->delta_norm) : UNKNOWN;
+	gain = input >= 0 && in_a_row(f, first, last) ? ratio(f->rec[input].delta_norm, p->delta_norm) : UNKNOWN;
 	f->wholes[f->n_wholes++] = (weir_flow_whole){ .name = p->name,
 						      .calls = p->call,
 						      .first_layer = first,

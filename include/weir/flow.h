@@ -144,8 +144,8 @@ typedef struct weir_flow_whole {
 	const char *name;
 	int64_t calls;
 	int64_t first_layer, last_layer; /* its first and last call, as indices of layers */
-	double gain;                     /* ‖dL/d input of the first call‖ / ‖dL/d output of the last‖ */
-	double gain_per_call;            /* its calls-th root */
+	double gain; /* ‖dL/d input of the first call‖ / ‖dL/d output of the last‖; NaN where calls stand side by side */
+	double gain_per_call; /* its calls-th root */
 	double param_grad_norm, weight_norm;
 } weir_flow_whole;
 
