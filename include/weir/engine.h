@@ -364,6 +364,7 @@ typedef struct weir_shaping {
 typedef struct weir_grad_dst {
 	weir_dst_mode mode;
 	void *data;
+	struct weir_squares *squares; /* the library's own: asks its kernels for the norm of what they write there */
 } weir_grad_dst;
 
 /* For weir_op.keeps: which values the gradient rule reads. */
