@@ -124,12 +124,13 @@ void weir_hook_pause(weir_hook *hook, bool paused)
 void weir_hook_clock(weir_ctx *w, bool on)
 {
 	w->hook_clock = on;
-	if (on && !(w->squares_rate > 0)) w->squares_rate = weir__squares_rate();
 }
 
 void weir__hooks_charge(weir_ctx *w, int64_t n)
 {
-	if (w->hook_clock) w->hook_seconds += w->squares_rate * (double)n;
+	if (!w->hook_clock) return;
+	if (!(w->squares_rate > 0)) w->squares_rate = weir__squares_rate();
+	w->hook_seconds += w->squares_rate * (double)n;
 }
 
 double weir_hook_seconds(const weir_ctx *w)
