@@ -96,7 +96,8 @@ static void choose_grid(plan *p, int threads)
 	if (weir__threads_for(threads, 2.0 * (double)p->m * (double)p->n * (double)p->k) == 1) return;
 	for (int gm = 1; gm <= threads; gm++) {
 		if (threads % gm) continue;
-		double cost = grid_cost(p, gm, threads / gm);
+		/* a cut through rows costs a second pass for their squares: some 3 % where k is that of a batch */
+		double cost = grid_cost(p, gm, threads / gm) * (p->g->squares && gm < threads ? 1.03 : 1.0);
 
 		if (best > 0 && cost >= best) continue;
 		best = cost;
