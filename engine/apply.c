@@ -134,7 +134,7 @@ static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in
 	if (!s.view && !given && op->forward) op->forward(y);
 	if (!weir_ok(w)) return w->bad;
 	if (weir_is_recording(w)) record(y, op);
-	if (w->forward_hooks && !w->in_hook) weir__hooks_forward(y, flags ? weir__fp_flags() : 0);
+	if (w->forward_hooks && !w->in_hook && !w->muted) weir__hooks_forward(y, flags ? weir__fp_flags() : 0);
 	return weir_ok(w) ? y : w->bad;
 }
 

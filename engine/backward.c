@@ -53,7 +53,7 @@ static bool in_range(const pass *p, const weir_tensor *x)
 	return x->index >= p->first && x->index < p->n;
 }
 
-/* A pass beside the user's own (no_hooks) leaves the gradients that he retained alone. */
+/* A pass beside the user's own (no_hooks) leaves his values and the gradients that he retained alone. */
 static bool retained(const pass *p, const weir_tensor *t)
 {
 	return (t->flags & WEIR_T_RETAIN) && !p->r->no_hooks;
@@ -151,12 +151,27 @@ static bool same_shape(const weir_tensor *a, const weir_tensor *b)
 
 /* ---- one node ---- */
 
+static bool unchanged(const weir_tensor *v, uint32_t version)
+{
+	return v->store && v->store->version == version;
+}
+
+bool weir_is_intact(const weir_tensor *y)
+{
+	if (!y || weir_is_bad(y)) return false;
+	if ((y->op->keeps & WEIR_KEEP_OUT) && !unchanged(y, y->version)) return false;
+	for (int i = 0; i < y->nin; i++) {
+		if (weir__keeps_in(y->op, i) && !unchanged(y->in[i], y->in_version[i])) return false;
+	}
+	return true;
+}
+
 /* A value that the rule reads must be there, and be what it was. */
 static bool check_value(const weir_tensor *y, const weir_tensor *v, uint32_t version, const char *who)
 {
 	weir_text_buf text;
 
-	if (v->store && v->store->version == version) return true;
+	if (unchanged(v, version)) return true;
 	if (v->store)
 		weir_fail(
 			y->ctx, WEIR_ERR_VERSION,
@@ -484,8 +499,8 @@ static bool loop(pass *p)
 		if (weir_is_bad(g) || !deliver(p, t, g, norm, &keep)) return false;
 		if ((p->need[i - p->first] & NEED_PATH) && !differentiate(p, t, g)) return false;
 		if (!keep) drop(p, g);
-		if (w->options.free_values && !p->r->graph && t->nin && i != p->n - 1 && !(t->flags & WEIR_T_RETAIN) &&
-		    !t->kept)
+		if (w->options.free_values && !p->r->graph && !p->r->no_hooks && t->nin && i != p->n - 1 &&
+		    !(t->flags & WEIR_T_RETAIN) && !t->kept)
 			weir__release_value(t);
 	}
 	return true;
@@ -553,9 +568,11 @@ bool weir__backward(weir_ctx *w, const weir_request *r)
 	if (prepare(&p)) {
 		weir__enter(w);
 		if (!r->graph) w->no_grad++;
+		if (r->no_hooks) w->muted++; /* also for what the rules compute */
 		mark_needed(&p);
 		ok = seed(&p) && loop(&p) && room(&p);
 		if (ok) commit(&p);
+		if (r->no_hooks) w->muted--;
 		if (!r->graph) w->no_grad--;
 		weir__leave(w);
 	}

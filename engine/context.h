@@ -53,6 +53,7 @@ struct weir_ctx {
 
 	int no_grad;
 	int in_hook;
+	int muted;       /* weir_no_hooks_begin */
 	int order;       /* order of nodes made now: 0, or k inside a rule of order k - 1 */
 	int32_t rule_of; /* node whose rule runs, or -1 */
 	int depth;       /* nesting of public calls, for the floating-point environment */

@@ -121,6 +121,21 @@ void weir_hook_pause(weir_hook *hook, bool paused)
 	count(hook->ctx, hook, paused ? -1 : 1);
 }
 
+void weir_no_hooks_begin(weir_ctx *w)
+{
+	if (w && w != weir__nowhere()) w->muted++;
+}
+
+void weir_no_hooks_end(weir_ctx *w)
+{
+	if (!w || w == weir__nowhere()) return;
+	if (w->muted) w->muted--;
+	else
+		weir_fail(
+			w, WEIR_ERR_ARGUMENT,
+			"weir_no_hooks_end: no region is open; every weir_no_hooks_end() needs its weir_no_hooks_begin()");
+}
+
 void weir_hook_clock(weir_ctx *w, bool on)
 {
 	w->hook_clock = on;
@@ -348,7 +363,7 @@ weir_tensor *weir__hooks_backward(weir_tensor *node, weir_tensor *grad, int orde
 {
 	running run;
 
-	if (node->ctx->in_hook) return grad;
+	if (node->ctx->in_hook || node->ctx->muted) return grad;
 	if (!node->ctx->backward_hooks && !(node->flags & WEIR_T_HOOKED) &&
 	    !(node->kept && (node->kept->t->flags & WEIR_T_HOOKED)))
 		return grad;

@@ -151,6 +151,11 @@ static void enter(weir_ctx *w, uint32_t base, const char *name, bool module)
 	push(w, id, ++scope->calls, module);
 }
 
+uint32_t weir__scope_number(weir_ctx *w, const char *path)
+{
+	return intern(w, path, strlen(path));
+}
+
 /* Beginnings and ends work after an error, too, so that they stay in step. */
 void weir_scope_begin(weir_ctx *w, const char *name)
 {

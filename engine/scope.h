@@ -29,6 +29,7 @@ typedef struct weir_scopes {
 void weir__scope_begin_path(weir_ctx *w, const char *path);
 uint32_t weir__scope_now(const weir_ctx *w, uint32_t *call);
 const char *weir__scope_path(const weir_ctx *w, uint32_t scope);
+uint32_t weir__scope_number(weir_ctx *w, const char *path); /* known from now on; 0, which is also "", on failure */
 void weir__scope_set(weir_ctx *w, uint32_t scope,
 		     uint32_t call); /* for rules: pushes a known scope without counting a call */
 bool weir__scopes_init(weir_ctx *w);

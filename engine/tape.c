@@ -207,7 +207,7 @@ void weir__sweep(weir_ctx *w, int64_t start, weir_tensor *const *keep, int n)
 
 		if (!t || (t->flags & (WEIR_T_PINNED | WEIR_T_RETAIN | WEIR_T_NEEDED)) || t->kept) continue;
 		if (t->flags & WEIR_T_RECORDED) {
-			weir__release_value(t);
+			if (t->nin) weir__release_value(t); /* a constant can't be computed again: replay needs it */
 		} else {
 			end_tensor(t);
 			w->tape[i] = NULL;

@@ -60,6 +60,7 @@ typedef struct weir_kept {
 	weir_tensor *leaf; /* its node on the present tape */
 	uint32_t leaf_life;
 	weir_tensor *substitute; /* stands in for it, see weir_substitute_begin */
+	weir_tensor *copy;       /* in the other context, while weir_replay_into() runs; else NULL */
 	struct weir_hook *hooks;
 	struct weir_kept *next, *prev;
 	char *name;

@@ -24,7 +24,8 @@ typedef struct sink {
 	const weir_flow *flow;
 	double low, high;
 	weir__dot_place *at;
-	int64_t n;
+	weir__dot_folds folds;
+	int64_t n, least; /* nodes; alike blocks from which on they are folded, 0: never */
 	const char *path; /* of the cluster that is open, length bytes */
 	size_t length;
 } sink;
@@ -195,13 +196,35 @@ static void in_line(sink *s, const weir_tensor *t)
 		const weir_tensor *x = weir_input(t, k);
 		int64_t i = weir_node(x).index;
 
-		if (!weir__dot_shown(x) || !is_leaf(x) || !param_of(x) || s->at[i].first != weir_node(t).index)
+		if (!weir__dot_shown(x) || !is_leaf(x) || !param_of(x) || s->at[i].first != weir_node(t).index ||
+		    s->at[i].fold >= 0)
 			continue;
 		if (s->at[i].length != s->length || memcmp(s->at[i].path, s->path, s->length)) continue;
 		weir__text_format(&s->text, "%sn%lld; ", any ? "" : "{ rank=same; ", (long long)i);
 		any = true;
 	}
 	if (any) weir__text_format(&s->text, "n%lld; }\n", (long long)weir_node(t).index);
+}
+
+/* n7, or f0 for a node in a fold. */
+static void node_name(sink *s, int64_t i)
+{
+	bool folded = s->at[i].fold >= 0;
+
+	weir__text_format(&s->text, "%s%lld", folded ? "f" : "n", (long long)(folded ? s->at[i].fold : i));
+}
+
+/* An edge from or to a fold is drawn once, one within a fold not at all. */
+static bool edge_drawn(sink *s, int64_t from, int64_t to)
+{
+	weir__dot_place *a = &s->at[from], *b = &s->at[to];
+
+	if (a->fold < 0 && b->fold < 0) return true;
+	if (a->fold == b->fold) return false;
+	if (b->fold >= 0 ? a->drawn_to == b->fold : b->drawn_from == a->fold) return false;
+	a->drawn_to = b->fold >= 0 ? b->fold : a->drawn_to;
+	b->drawn_from = a->fold >= 0 ? a->fold : b->drawn_from;
+	return true;
 }
 
 static void edges(sink *s, const weir_tensor *t)
@@ -212,9 +235,10 @@ static void edges(sink *s, const weir_tensor *t)
 		const weir_tensor *x = weir_input(t, k);
 		bool param = weir__dot_shown(x) && is_leaf(x) && param_of(x);
 
-		if (!weir__dot_shown(x)) continue;
-		weir__text_format(&s->text, "n%lld -> n%lld", (long long)weir_node(x).index,
-				  (long long)weir_node(t).index);
+		if (!weir__dot_shown(x) || !edge_drawn(s, weir_node(x).index, weir_node(t).index)) continue;
+		node_name(s, weir_node(x).index);
+		put(s, " -> ");
+		node_name(s, weir_node(t).index);
 		if (poisoned(s, x) && poisoned(s, t)) put(s, " [color=\"#ff0000\", penwidth=2]");
 		else if (x == heavy) put(s, " [weight=20]");
 		else if (param) put(s, " [color=\"#bbbbbb\"]");
@@ -260,14 +284,63 @@ static const char begin[] =
 	"node [shape=box, style=filled, fontname=\"Helvetica\", fontsize=10, fillcolor=white, margin=\"0.12,0.05\"];\n"
 	"edge [color=\"#666666\", arrowsize=0.6];\n";
 
+/* A block's name: the path up to its first number. */
+static void block_name(sink *s, int64_t i)
+{
+	quoted(s, s->at[i].path, weir__flow_name_length(s->at[i].path, 0));
+}
+
+/* The gradient that goes into a fold at its end, over the one that comes out at its beginning. */
+static double fold_gain(const sink *s, const weir__dot_fold *f)
+{
+	double in = UNKNOWN, out = UNKNOWN;
+
+	for (int64_t i = f->first; i <= f->last; i++) {
+		const weir_tensor *t = weir_tape_at(s->w, i);
+		const weir_tensor *x = weir__dot_shown(t) && !is_leaf(t) ? main_operand(t) : NULL;
+
+		if (!x) continue;
+		if (out != out && weir_node(x).index < f->first) out = norm_at(s, x);
+		in = norm_at(s, t);
+	}
+	return out / in;
+}
+
+static void fold_box(sink *s, int64_t number)
+{
+	const weir__dot_fold *f = &s->folds.list[number];
+	double gain = fold_gain(s, f);
+	weir__dot_place parent = s->at[f->first];
+
+	parent.length = weir__flow_name_length(parent.path, 0);
+	while (parent.length && parent.path[parent.length - 1] != '.') parent.length--;
+	if (parent.length) parent.length--;
+	go_to(s, &parent);
+	weir__text_format(&s->text, "f%lld [label=\"× %lld\\n", (long long)number, (long long)f->times);
+	block_name(s, f->first);
+	put(s, " … ");
+	block_name(s, f->last);
+	if (gain == gain) {
+		put(s, "\\ngain in all ");
+		weir__text_double(&s->text, gain, 'e', 2);
+	}
+	put(s, "\", shape=box3d, margin=\"0.3,0.2\", fillcolor=\"");
+	fill_colour(s, gain > 0 && is_finite(gain) ? weir__flow_exp2(weir__flow_log2(gain) / (double)f->times) : gain);
+	put(s, "\"];\n");
+}
+
 static void graph(sink *s)
 {
+	int64_t boxes = 0;
+
 	range(s);
 	put(s, begin);
 	for (int64_t i = 0; i < s->n; i++) {
 		const weir_tensor *t = weir_tape_at(s->w, i);
 
 		if (!drawn(s, t)) continue;
+		if (s->at[i].fold == boxes) fold_box(s, boxes++);
+		if (s->at[i].fold >= 0) continue;
 		go_to(s, &s->at[i]);
 		node(s, t);
 		in_line(s, t);
@@ -287,24 +360,48 @@ static void graph(sink *s)
 static void run(sink *s)
 {
 	weir_fp_state saved = weir__fp_enter(true);
-	size_t bytes;
+	size_t bytes, bad_bytes;
+	bool *bad;
 
 	s->n = weir_tape_length(s->w);
 	s->path = "";
 	bytes = (size_t)(s->n + 1) * sizeof *s->at;
+	bad_bytes = (size_t)(s->n + 1) * sizeof *bad;
 	weir__text_fixed(&s->text, s->buf, sizeof s->buf);
-	if ((s->at = weir__pool_take(s->w, &bytes))) {
+	s->at = weir__pool_take(s->w, &bytes);
+	bad = weir__pool_take(s->w, &bad_bytes);
+	if (s->at && bad) {
 		weir__dot_places(s->w, s->at, s->n);
-		graph(s);
-		weir__pool_give(s->w, s->at, bytes);
+		for (int64_t i = 0; i < s->n; i++)
+			bad[i] = weir__dot_shown(weir_tape_at(s->w, i)) && poisoned(s, weir_tape_at(s->w, i));
+		if (weir__dot_find_folds(s->w, s->at, bad, s->n, s->least, &s->folds)) graph(s);
+		if (s->folds.list)
+			weir__pool_give(s->w, s->folds.list, (size_t)s->folds.capacity * sizeof *s->folds.list);
 	}
+	if (bad) weir__pool_give(s->w, bad, bad_bytes);
+	if (s->at) weir__pool_give(s->w, s->at, bytes);
 	weir__fp_leave(saved);
 }
 
-bool weir_dot_print(weir_ctx *w, const weir_flow *f, FILE *file)
+void weir_dot_options_init(weir_dot_options *o)
 {
-	sink s = { .w = w, .flow = f, .file = file };
+	*o = (weir_dot_options){ .fold = 24 };
+}
 
+static sink sink_for(weir_ctx *w, const weir_dot_options *o)
+{
+	weir_dot_options defaults;
+
+	weir_dot_options_init(&defaults);
+	if (!o) o = &defaults;
+	return (sink){ .w = w, .flow = o->flow, .least = o->fold };
+}
+
+bool weir_dot_print_with(weir_ctx *w, const weir_dot_options *o, FILE *file)
+{
+	sink s = sink_for(w, o);
+
+	s.file = file;
 	if (!weir_ok(w) || !file) return false;
 	run(&s);
 	if (!fflush(file) && !ferror(file)) return weir_ok(w);
@@ -312,11 +409,12 @@ bool weir_dot_print(weir_ctx *w, const weir_flow *f, FILE *file)
 	return false;
 }
 
-bool weir_dot_write_flow(weir_ctx *w, const weir_flow *f, const char *path)
+bool weir_dot_write_with(weir_ctx *w, const weir_dot_options *o, const char *path)
 {
 	weir__safe_file safe;
-	sink s = { .w = w, .flow = f, .safe = &safe };
+	sink s = sink_for(w, o);
 
+	s.safe = &safe;
 	if (!weir_ok(w)) return false;
 	if (!path) {
 		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_dot_write: path is NULL");
@@ -333,7 +431,25 @@ bool weir_dot_write_flow(weir_ctx *w, const weir_flow *f, const char *path)
 	return false;
 }
 
+bool weir_dot_write_flow(weir_ctx *w, const weir_flow *f, const char *path)
+{
+	weir_dot_options o;
+
+	weir_dot_options_init(&o);
+	o.flow = f;
+	return weir_dot_write_with(w, &o, path);
+}
+
+bool weir_dot_print(weir_ctx *w, const weir_flow *f, FILE *file)
+{
+	weir_dot_options o;
+
+	weir_dot_options_init(&o);
+	o.flow = f;
+	return weir_dot_print_with(w, &o, file);
+}
+
 bool weir_dot_write(weir_ctx *w, const char *path)
 {
-	return weir_dot_write_flow(w, NULL, path);
+	return weir_dot_write_with(w, NULL, path);
 }

@@ -102,6 +102,7 @@ static void ask_input(weir_flow *f, const weir_event *e)
 	}
 	if (!in_layer) return;
 	f->input_asked = true;
+	f->when.asked = weir_node(input).index;
 	if (input) weir_retain_grad(input);
 }
 
@@ -160,7 +161,9 @@ static void on_backward(const weir_event *e, void *user)
 
 	if (e->order > 1 && weir_node(e->node).order) return;
 	forget_old(f, INT64_MAX);
-	f->when.shape = f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
+	if (e->index != f->when.asked)
+		f->when.shape =
+			f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
 	if (!note_norm(f, e->index, e->norm)) return;
 	if (!f->when.whole) {
 		if (!is_finite(e->norm) || tiny(e)) raise_alarm(f, e);
@@ -376,6 +379,7 @@ static void begin_step(weir_flow *f)
 
 	s->whole = !f->steps || s->requested || f->steps >= s->next;
 	s->requested = false;
+	if (s->whole) s->asked = -1;
 	s->timed = !s->whole && (s->cycle == 1 || f->steps + 1 == s->next);
 	weir_hook_pause(f->forward, !s->whole);
 	weir_hook_set_wants(f->backward, s->whole ? WEIR_WANT_NORM | WEIR_WANT_STATS : WEIR_WANT_NORM);

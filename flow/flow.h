@@ -3,13 +3,15 @@
  *   flow.c     hooks note norms and counts by place on the tape; what is measured when, and what that costs
  *   names.c    what a layer is called
  *   layers.c   which nodes make a layer, where a layer's input comes from
- *   measure.c  a layer's numbers; modules called many times
+ *   measure.c  a layer's numbers           wholes.c   modules called many times
+ *   dense.c    layers that are act(x · Wᵀ + b)
  *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
  *   loss.c     what the loss itself tells, validation
  *   births.c   who made the first inf, NaN, subnormal, zero
  *   verdict.c  slope, total, depth budget, verdict, cause, by rules.def
- *   noise.c curvature.c whatif.c            on request
+ *   noise.c curvature.c                     on request
+ *   whatif.c repairs.c whatif_steps.c       repairs, tried on copies
  *   report.c report_json.c report_html.c dot.c dot_place.c   the forms of a report
  *   record.c record_jsonl.c record_tensorboard.c record_ring.c   what is written at every step */
 #ifndef WEIR_FLOW_FLOW_H
@@ -71,6 +73,7 @@ typedef struct schedule {
 	int64_t next;                   /* step of the next whole measurement */
 	int64_t cycle;                  /* steps since the last one */
 	uint64_t shape, measured_shape; /* of the nodes that got a gradient: in this step, in the measured one */
+	int64_t asked;                  /* node whose gradient whole steps alone ask for: no part of the shape; or -1 */
 	int64_t begin;                  /* end of the last step, nanoseconds */
 	double hooks;                   /* hook seconds by then */
 	double cost_whole, cost_thin;   /* seconds per such step, measured */
@@ -113,10 +116,9 @@ struct weir_flow {
 	struct weir__stretch *stretch;    /* stretch.c: warm vectors */
 	struct weir__recorder *recorders; /* record.c */
 	struct weir__birth_more *more;    /* births.c: operands and paths */
-	weir_flow_whole *wholes;          /* measure.c */
+	weir_flow_whole *wholes;          /* wholes.c */
 	int64_t n_wholes, wholes_capacity;
-	weir_flow_trial *trials; /* whatif.c */
-	int64_t n_trials, trials_capacity;
+	struct weir__whatif *whatif; /* whatif.c */
 };
 
 static inline bool is_float(const weir_tensor *t)
@@ -172,6 +174,7 @@ layer_name *weir__flow_intern(weir_flow *f, const char *text, size_t n);
 bool weir__flow_bends(const weir_tensor *t);        /* an operation that is an activation, or the heart of one */
 bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root into layers */
 void weir__flow_measure(weir_flow *f);              /* fills their numbers */
+void weir__flow_wholes(weir_flow *f);               /* after measure */
 void weir__flow_births(weir_flow *f, int64_t root);
 void weir__flow_judge(weir_flow *f);
 
@@ -186,6 +189,8 @@ void weir__flow_units(
 void weir__flow_units_free(weir_flow *f);
 void weir__flow_spikes(weir_flow *f); /* spikes.c: every step */
 void weir__flow_spikes_free(weir_flow *f);
+/* Of n numbers, none NaN; of two in the middle their mean; NaN for n = 0. Changes their order. */
+double weir__flow_median(double *v, int64_t n);
 void weir__flow_loss(weir_flow *f); /* loss.c: every step, before judge: sum.loss is this step's */
 void weir__flow_loss_free(weir_flow *f);
 void weir__flow_births_free(weir_flow *f);

@@ -62,19 +62,35 @@ static const weir_tensor *matrix_read(const weir_tensor *t)
 	return other ? matrix : NULL;
 }
 
-/* The layer whose output node t reads first, or -1. */
+/* The deepest of the layers whose output node t reads, of equals the last; or -1. */
 static int64_t layer_before(const weir_flow *f, const weir_tensor *t)
 {
+	int64_t deepest = -1;
+
 	for (int i = 0; i < weir_node(t).inputs; i++) {
 		int64_t at = weir_node(weir_input(t, i)).index, l = at >= 0 ? f->rec[at].layer : -1;
 
-		if (l >= 0 && f->layers[l].last == at) return l;
+		if (l < 0 || f->layers[l].last != at) continue;
+		if (deepest < 0 || f->layers[l].public.depth > f->layers[deepest].public.depth ||
+		    (f->layers[l].public.depth == f->layers[deepest].public.depth && l > deepest))
+			deepest = l;
 	}
-	return -1;
+	return deepest;
+}
+
+/* May an operation join node at with layer l's output? It is another layer's output, no deeper than l, or hangs on no layer at all. */
+static bool joins(const weir_flow *f, int64_t at, int64_t l)
+{
+	int64_t m = at >= 0 ? f->rec[at].layer : -1;
+
+	if (at >= 0 && f->rec[at].from < 0) return true;
+
+	return m >= 0 && m != l && f->layers[m].last == at && f->layers[m].public.depth <= f->layers[l].public.depth;
 }
 
 /* How node t, which stands at or behind node from, reads layer l: the number of operands that come from l or from nodes behind from; -1
- * where another one is more than a constant. around: l's input is among them, and is added. */
+ * where another one is more than a constant. around: l's input is among them, and is added, or something else is joined: in
+ * tanh(U x + W h) what the layer U makes with what W makes, in W h + x the data. */
 static int reads(const weir_flow *f, const weir_tensor *t, int64_t l, int64_t from, bool *around, bool *param)
 {
 	const layer *p = &f->layers[l];
@@ -88,6 +104,7 @@ static int reads(const weir_flow *f, const weir_tensor *t, int64_t l, int64_t fr
 		if (param_of(x)) *param = true;
 		else if (at >= 0 && at == p->input && !strcmp(weir_node(t).op, "add")) *around = true;
 		else if (is_constant(x)) continue;
+		else if (at < from && joins(f, at, l)) *around = true;
 		else if (!is_leaf(x) && (f->rec[at].layer == l || at >= from)) own++;
 		else return -1;
 	}

@@ -152,4 +152,5 @@ void weir__flow_measure(weir_flow *f)
 		f->sum.nonfinite += f->layers[i].public.nonfinite;
 		f->sum.subnormals += f->layers[i].public.subnormals;
 	}
+	weir__flow_wholes(f);
 }

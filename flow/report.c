@@ -304,6 +304,7 @@ bool weir_flow_report(const weir_flow *f, FILE *file, weir_flow_form form, const
 		rows(f, &t, file);
 		legend(&t, file);
 		conclusion(f, &t, file);
+		weir__flow_say_whatif(f, &t, file);
 	}
 	weir__fp_leave(saved);
 	if (!fflush(file) && !ferror(file)) return true;

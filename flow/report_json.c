@@ -138,6 +138,7 @@ void weir__flow_json(const weir_flow *f, FILE *file, const char *model)
 	birth(&j, "first_nan", &s->first_nan);
 	both(&j, "first_subnormal", s->first_subnormal);
 	both(&j, "first_zero", s->first_zero);
+	weir__flow_json_whatif(f, &j);
 	weir__json_end(&j);
 	weir__json_finish(&j);
 }

@@ -87,6 +87,31 @@ for more in '--norm layer' '--residual plain' '--residual scaled' '--act gelu' '
 	[ -s err ] && wrong "flow $more: $(cat err)"
 done
 
+# ---- what-if: what mends the verdict is what a network built that way has; steps go down; JSON holds it ----
+run 0 flow --whatif
+says 'what-if  (same batch, 1 forward + backward each)'
+grep -qE '^suggest  (residual|ReLU \+ He|tanh)' out || wrong "no sensible advice: $(tail -n 1 out)"
+grep -qE '^  He initialisation +[0-9.e-]+ +0\.[0-9]+ +vanishing ' out || wrong 'fresh weights alone mend a sigmoid'
+run 0 flow --whatif --json
+says '"advice": "'
+if command -v python3 >/dev/null; then python3 -m json.tool out /dev/null || wrong 'not JSON'; fi
+cp out tried
+# tried NAME: the total gain of that trial; total: that of the network in out.
+tried() { awk -v n="\"repair\": \"$1\"," 'index($0, "\"repair\"") { on = index($0, n) } on && /"total_gain"/ { sub(/,/, ""); print $2 }' tried; }
+total() { awk '/"total": / { on = 1 } on && /"gain"/ { print $2; exit }' out; }
+for pair in 'layer normalisation:--norm layer' 'residual:--residual plain' 'residual, 1/sqrt(L):--residual scaled' 'tanh:--act tanh' 'GELU:--act gelu'; do
+	run 0 flow ${pair#*:} --json
+	near "$(tried "${pair%%:*}")" "$(total)" 1e-4
+done
+run 0 flow --act relu --whatif
+says 'nothing to change: ReLU'
+says 'suggest  He initialisation'
+run 0 flow --act relu --init he --whatif-steps 5 --lr 0.05
+says 'what-if  (same batch, 5 steps each)'
+says 'suggest  nothing to mend'
+grep -qE '^  clipping ' out || wrong 'clipping was not tried over steps'
+run 0 flow --whatif --steps 3 --norm layer --loss sum --dtype f64
+
 # ---- graph ----
 run 0 graph --model mlp:4-3x2-2 -o net.dot
 says 'digraph weir {' net.dot
@@ -112,6 +137,8 @@ run 1 train --lr 1e300 --model mlp:4-2
 [ -s err ] && wrong "train --lr 1e300: $(cat err)"
 run 0 train --act tanh --lr 100 --steps 100
 says 'loss unstable: a sign of exploding gradients'
+run 0 train --act relu --init he --steps 30 --l2 1e-3
+grep -qE '^gap +validation - train -?[0-9.e-]+, L2 penalty [0-9.e-]+ in both$' out || wrong "no gap and penalty: $(cat out)"
 printf 'a,b,class\n1,2,0\n3,4,1\n5,6,1\n7,8,0\n9,1,0\n' >five.csv
 run 0 train --data five.csv --model mlp:2-3-2 --steps 5
 run 0 train --data five.csv --model mlp:2-3-1 --loss mse --steps 5
@@ -162,6 +189,8 @@ refuse '"-1"' flow --lr -1
 refuse '"nan"' flow --l2 nan
 refuse '"1e999"' flow --lr 1e999
 refuse '"0"' flow --batch 0
+refuse '"0"' flow --whatif-steps 0
+refuse '--whatif is an option of flow only' train --whatif
 refuse '"1.5"' flow --steps 1.5
 refuse '"0"' flow --threads 0
 refuse '"0"' flow --clip 0

@@ -289,7 +289,7 @@ static void update_ratios_and_steps(void **state)
 	f = weir_flow_watch(w, &o);
 	run(w, &n, WEIR_ACT_TANH, 1, 1);
 	weir_flow_step(f, n.loss);
-	assert_int_equal(asked, 3);
+	assert_int_equal(asked, 3 + 6); /* the weights by layer, then all parameters */
 	assert_true(weir_flow_layer_at(f, 2)->update_ratio == 0.25);
 	assert_int_equal(weir_flow_summary_of(f)->step, 100);
 	run(w, &n, WEIR_ACT_TANH, 1, 1);

@@ -186,6 +186,54 @@ static void through_time(void **state)
 	close_fine(w);
 }
 
+/* h = tanh(U x + W h): the sum and the activation belong to the deeper of the two layers, W, so that its gain is that of a time step. */
+static void two_layers_joined(void **state)
+{
+	enum { T = 6 };
+	weir_ctx *w = open_ieee(WEIR_F64);
+	weir_flow *f = watch_all(w);
+	weir_module *net = weir_list_new(w, "rnn"), *u = weir_module_add(net, "u", square(w)),
+		    *v = weir_module_add(net, "w", square(w));
+	weir_tensor *h[T + 1], *x;
+
+	(void)state;
+	h[0] = weir_tanh(weir_forward(u, weir_normal(w, WEIR_F64, 2, (int64_t[]){ B, N }, 0, 1)));
+	for (int t = 1; t <= T; t++) {
+		x = weir_forward(u, weir_normal(w, WEIR_F64, 2, (int64_t[]){ B, N }, 0, 1));
+		h[t] = weir_retain_grad(weir_tanh(weir_add(x, weir_forward(v, h[t - 1]))));
+	}
+	weir_backward(weir_sum_all(h[T]));
+	weir_flow_step(f, weir_tape_at(w, weir_tape_length(w) - 1));
+	assert_fine(w);
+	for (int t = 2; t <= T; t++) {
+		const weir_flow_layer *p = layer_named(f, "rnn.w", t);
+
+		assert_string_equal(p->op, "linear add tanh");
+		assert_int_equal(p->depth, t + 1);
+		assert_near(p->gain, norm_by_hand(weir_grad_of(h[t - 1])) / norm_by_hand(weir_grad_of(h[t])), 1e-12);
+	}
+	close_fine(w);
+}
+
+/* Data that is added or multiplied in, and the input of a block that is added to its last layer's output. */
+static void data_joined(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = watch_all(w);
+	weir_module *net = weir_list_new(w, "net");
+	weir_tensor *x, *y;
+
+	(void)state;
+	for (int i = 0; i < 4; i++) weir_list_add(net, square(w));
+	x = weir_relu(weir_add(weir_forward(weir_list_at(net, 0), input(w)), input(w)));
+	y = weir_relu(weir_forward(weir_list_at(net, 1), x));
+	y = weir_relu(weir_add(x, weir_forward(weir_list_at(net, 2), y)));
+	y = weir_mul(weir_tanh(weir_forward(weir_list_at(net, 3), y)), input(w));
+	assert_layers(f, weir_mean_all(y),
+		      "net.0: linear add relu; net.1: linear relu; net.2: linear add relu; net.3: linear tanh mul");
+	close_fine(w);
+}
+
 /* Two passes side by side are no chain of twice the depth. */
 static void side_by_side(void **state)
 {
@@ -323,6 +371,7 @@ int main(void)
 		cmocka_unit_test(side_by_side),       cmocka_unit_test(named_and_nested),
 		cmocka_unit_test(own_module),         cmocka_unit_test(parameters_alone),
 		cmocka_unit_test(nodes_alone),        cmocka_unit_test(nothing_to_see),
+		cmocka_unit_test(two_layers_joined),  cmocka_unit_test(data_joined),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

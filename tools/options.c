@@ -220,6 +220,24 @@ static bool set_json(options *o, const char *v)
 	return o->json = true;
 }
 
+static bool set_whatif(options *o, const char *v)
+{
+	(void)v;
+	return o->whatif = true;
+}
+
+static bool set_whatif_steps(options *o, const char *v)
+{
+	o->whatif = true;
+	return whole("--whatif-steps", v, 1, 1000000, &o->whatif_steps, "a whole number from 1 to 1000000");
+}
+
+static bool set_expand(options *o, const char *v)
+{
+	(void)v;
+	return o->expand = true;
+}
+
 /* ---- the table ---- */
 
 enum { NETWORK = COMMAND_FLOW | COMMAND_TRAIN | COMMAND_GRAPH };
@@ -258,6 +276,12 @@ static const struct {
 	{ "--threads", "N", NETWORK | COMMAND_INFO | COMMAND_DEMO, set_threads,
 	  "default OMP_NUM_THREADS, else 1 for a small network and all processors for a large one" },
 	{ "--json", NULL, COMMAND_FLOW, set_json, "flow: one object (schema weir.flow/1) instead of the table" },
+	{ "--whatif", NULL, COMMAND_FLOW, set_whatif,
+	  "flow: tries repairs on copies (initialisations, activations, layer norm, residuals): what each would do" },
+	{ "--whatif-steps", "N", COMMAND_FLOW, set_whatif_steps,
+	  "flow: the same, then N steps of gradient descent each, at --lr; also clipping to --clip (1), L2 of --l2 (0.001), lr / 10" },
+	{ "--expand", NULL, COMMAND_GRAPH, set_expand,
+	  "graph: draws all blocks; else a long run of like ones is one box" },
 	{ "-o", "FILE", COMMAND_GRAPH, set_out, "graph: where the DOT goes; default standard output" },
 };
 

@@ -257,6 +257,8 @@ weir_flow *setup_watch(setup *s)
 	weir_flow_options_init(&o);
 	o.update_ratio = update_ratio;
 	o.user = s;
+	o.epoch = (weir_dataset_size(s->train) + s->batch - 1) / s->batch;
+	if (s->o->loss != LOSS_SUM) o.classes = weir_dataset_classes(s->all);
 	return weir_flow_watch(s->w, &o);
 }
 
@@ -293,7 +295,7 @@ bool setup_step(setup *s, weir_flow *f, bool with_update, step *r)
 {
 	weir_tensor *x, *y, *loss, *logits;
 
-	*r = (step){ NAN, NAN, NAN, false };
+	*r = (step){ NAN, NAN, NAN, NULL, false };
 	weir_tape_reset(s->w);
 	weir_optim_zero_grad(s->optim); /* of a step that was only measured */
 	if (!weir_dataset_next(s->train, s->batch, &x, &y)) return false;
@@ -301,6 +303,7 @@ bool setup_step(setup *s, weir_flow *f, bool with_update, step *r)
 	loss = setup_loss(s, x, y, &logits);
 	weir_backward(loss);
 	if (!weir_ok(s->w)) return false;
+	r->loss_node = loss;
 	r->loss = weir_item(loss);
 	r->accuracy = accuracy_of(logits, y);
 	r->grad_norm = norm_of_gradients(s);

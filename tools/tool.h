@@ -53,6 +53,9 @@ typedef struct options {
 	const char *file; /* of DATA_FILE */
 	const char *out;  /* -o, or NULL for standard output */
 	bool json;
+	bool whatif;
+	int64_t whatif_steps;
+	bool expand; /* graph: every block drawn */
 } options;
 
 /* False after one line on standard error. word is argv[1]. */
@@ -86,6 +89,7 @@ typedef struct setup {
 /* One training step's figures. */
 typedef struct step {
 	double loss, accuracy, grad_norm; /* accuracy: NaN without classes */
+	weir_tensor *loss_node;           /* on the tape, until the next step */
 	bool broken;                      /* loss, gradient or update are not finite; nothing was updated */
 } step;
 

@@ -8,26 +8,19 @@
 
 /* ---- signs: what a practitioner reads off the loss ---- */
 
-enum {
-	FLAT_STEPS = 200, /* so long at the loss of guessing says that nothing is learnt */
-	JUMPS = 5,        /* so many steps far above what was reached already say unstable */
-};
-
 void signs_init(signs *g, int64_t classes, double lr)
 {
-	*g = (signs){ .guess = classes > 1 ? log((double)classes) : 0, .classes = classes, .lr = lr, .best = INFINITY };
+	*g = (signs){ .classes = classes, .lr = lr };
 }
 
-void signs_see(signs *g, const step *r)
+static void signs_see(signs *g, const weir_flow *f, const step *r)
 {
+	const weir_flow_summary *s = weir_flow_summary_of(f);
+
 	g->steps++;
 	g->last = *r;
-	if (!isfinite(r->loss)) return;
-	if (g->steps == 1) g->first = g->smooth = r->loss;
-	g->smooth += 0.05 * (r->loss - g->smooth);
-	g->flat = g->guess > 0 && fabs(g->smooth - g->guess) < 0.02 * g->guess ? g->flat + 1 : 0;
-	if (g->smooth < g->best) g->best = g->smooth;
-	if (r->loss > 3 * g->best && r->loss > 2 * g->first) g->jumps++;
+	g->flat = s->loss_sign == WEIR_LOSS_GUESSING ? s->loss_sign_steps : 0;
+	g->jumped = g->jumped || s->loss_sign == WEIR_LOSS_JUMPING;
 }
 
 /* "; first inf: mlp.12.linear (linear, x.c:41)" */
@@ -57,11 +50,11 @@ const char *signs_text(const signs *g, const weir_flow *f, char *text, size_t si
 				 g->last.grad_norm, g->lr);
 		n = strlen(text);
 		if (f) place(text + n, size - n, weir_flow_summary_of(f));
-	} else if (g->flat >= FLAT_STEPS) {
+	} else if (g->flat) {
 		snprintf(text, size,
 			 "loss %.3f = ln %lld (guessing), unchanged for %lld steps: a sign of vanishing gradients",
-			 g->smooth, (long long)g->classes, (long long)g->flat);
-	} else if (g->jumps >= JUMPS) {
+			 log((double)g->classes), (long long)g->classes, (long long)g->flat);
+	} else if (g->jumped) {
 		snprintf(text, size, "loss unstable: a sign of exploding gradients");
 	}
 	return text;
@@ -114,7 +107,7 @@ bool train_run(setup *s, weir_flow *f, signs *g, double max_seconds)
 	while (g->steps < s->o->steps && !r.broken && !stop_signal &&
 	       (max_seconds <= 0 || seconds() - p.begin < max_seconds)) {
 		if (!setup_step(s, f, true, &r)) return false;
-		signs_see(g, &r);
+		signs_see(g, f, &r);
 		show(&p, g->steps, &r, false);
 	}
 	if (g->steps) show(&p, g->steps, &r, true);
@@ -142,13 +135,28 @@ static void gradient_line(const weir_flow *f)
 	printf("\n");
 }
 
+/* Losses over both sets; with a penalty in them, also what it is and the gap without it. */
+static void evaluate(const setup *s, weir_flow *f)
+{
+	double loss[2] = { NAN, NAN }, accuracy, penalty = 0;
+
+	if (setup_evaluate(s, s->train, &loss[0], &accuracy)) figures("train", loss[0], accuracy);
+	if (setup_evaluate(s, s->validation, &loss[1], &accuracy)) figures("validation", loss[1], accuracy);
+	if (s->o->l2 > 0) {
+		weir_no_grad_begin(s->w);
+		penalty = weir_item(weir_l2_penalty(s->net, s->o->l2));
+		weir_no_grad_end(s->w);
+		printf("gap         validation - train %.4g, L2 penalty %.4g in both\n", loss[1] - loss[0], penalty);
+	}
+	weir_flow_validation(f, loss[0] - penalty, loss[1] - penalty, penalty);
+}
+
 int command_train(const options *o)
 {
 	setup s;
 	weir_flow *f;
 	signs g;
 	char text[1536];
-	double loss, accuracy;
 	bool ok;
 
 	if (!setup_make(&s, o)) {
@@ -165,11 +173,8 @@ int command_train(const options *o)
 	ok = f && train_run(&s, f, &g, 0);
 	if (ok && signs_text(&g, f, text, sizeof text)[0]) printf("%s\n", text);
 	if (ok && g.steps) gradient_line(f);
+	if (ok && !g.last.broken) evaluate(&s, f);
 	weir_flow_stop(f);
-	if (ok && !g.last.broken) {
-		if (setup_evaluate(&s, s.train, &loss, &accuracy)) figures("train", loss, accuracy);
-		if (setup_evaluate(&s, s.validation, &loss, &accuracy)) figures("validation", loss, accuracy);
-	}
 	ok = ok && weir_ok(s.w) && !g.last.broken;
 	setup_free(&s);
 	return ok ? 0 : EXIT_FAILED;

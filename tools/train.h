@@ -6,15 +6,14 @@
 
 /* What the loss has shown so far. */
 typedef struct signs {
-	double guess; /* ln(classes), the loss of guessing; 0 without classes */
 	double lr;
-	int64_t classes, steps, flat, jumps;
-	double smooth, best, first;
+	int64_t classes, steps;
+	int64_t flat; /* steps up to the last at the loss of guessing; 0: it is not */
+	bool jumped;  /* at some time */
 	step last;
 } signs;
 
 void signs_init(signs *g, int64_t classes, double lr);
-void signs_see(signs *g, const step *r);
 /* The sign in words, or "". f names the place of the first inf or NaN. */
 const char *signs_text(const signs *g, const weir_flow *f, char *text, size_t size);
 

@@ -270,6 +270,9 @@ WEIR_API bool weir_grad(weir_tensor *y, weir_tensor *const *xs, int n, weir_tens
 /* Vector-Jacobian product gxs[i] = gyᵀ · dy/dxs[i]; gy has y's shape and type. */
 WEIR_API bool weir_vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs,
 		       unsigned flags);
+/* Are the values that y's gradient rule reads still there, and as they were in the forward pass? Where they are not, a vjp through y is
+ * an error. */
+WEIR_API bool weir_is_intact(const weir_tensor *y);
 /* Jacobian-vector product sum_i dy/dxs[i] · vxs[i]: the vjp of the vjp. */
 WEIR_API weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const *vxs, int n, unsigned flags);
 
@@ -326,6 +329,9 @@ WEIR_API void weir_hook_remove(weir_hook *hook);
 WEIR_API void weir_hook_set_wants(weir_hook *hook, unsigned wants);
 /* A paused hook is not called and costs nothing. */
 WEIR_API void weir_hook_pause(weir_hook *hook, bool paused);
+/* Between the two no hook is called, whatever is computed or differentiated. They nest. */
+WEIR_API void weir_no_hooks_begin(weir_ctx *w);
+WEIR_API void weir_no_hooks_end(weir_ctx *w);
 /* Seconds spent in hooks and in measuring for them while the clock was on; reading the clock costs some 50 ns per event. */
 WEIR_API void weir_hook_clock(weir_ctx *w, bool on);
 WEIR_API double weir_hook_seconds(const weir_ctx *w);
@@ -417,8 +423,9 @@ WEIR_API weir_tensor *weir_contiguous(weir_tensor *t);
 /* ---- replay ----------------------------------------------------------------------------------------------- */
 
 /* One substitution. A rule applies to nodes that match all of its non-NULL selectors: scope (the path or a prefix of it
- * up to a dot), op (by name), tensor (that very node, kept tensor or parameter). What happens: with (a tensor takes the node's
- * place), or apply (called with the old node and its new operands; returns what takes its place). */
+ * up to a dot), op (by name), tensor (that very node, kept tensor or parameter); without any, to every operation's result. What happens:
+ * with (a tensor takes the node's place), or apply (called with the old node and its new operands; returns what takes its place; runs in
+ * the old node's scope, which it may end). */
 typedef struct weir_rule {
 	const char *scope;
 	const char *op;
@@ -429,8 +436,14 @@ typedef struct weir_rule {
 } weir_rule;
 
 /* Executes again what led to root, on the same tape, with substitutions; the first matching rule wins. Returns the
- * new root. Parameters are read with their present values. */
+ * new root. Parameters are read with their present values. What was not recorded is executed, but not recorded again. */
 WEIR_API weir_tensor *weir_replay(weir_tensor *root, const weir_rule *rules, int n);
+
+/* The same in another context, on copies: each parameter becomes a parameter of `to` with its name, value and frozen state, one for each
+ * original however often it is used; other leaves become leaves. Scopes, call counts, names, source lines and weir_retain_grad()
+ * stay as they were. with and apply give tensors of `to`. The original's context is only read: no hook of it is called. Either
+ * context keeps its own errors; after any of them the result is the bad tensor of `to`. Not while another thread uses either. */
+WEIR_API weir_tensor *weir_replay_into(weir_ctx *to, weir_tensor *root, const weir_rule *rules, int n);
 
 /* Until ended, operations that are given from[i] use to[i] in its place (same type and shape). They nest. */
 WEIR_API bool weir_substitute_begin(weir_ctx *w, weir_tensor *const *from, weir_tensor *const *to, int n);

@@ -44,7 +44,8 @@ typedef struct weir_flow_options {
 	double saturated_share; /* share of outputs with f' below 1 % of its most, from which a layer is saturated; default 0.5 */
 	double spike; /* deviations (1.4826 MAD of the log norm) from the median that make a spike; default 10 */
 
-	/* ‖last update‖ / ‖W‖ of a parameter, asked once per layer, parameter and whole measurement; NULL: not reported. */
+	/* ‖last update‖ / ‖W‖ of a parameter, asked in whole measurements: of a weight for each layer that it is in, of every
+	 * parameter for update_norm, from which those without a finite one are left out; NULL: not reported. */
 	double (*update_ratio)(const weir_tensor *param, void *user);
 	/* Called at the end of each step that ends in a verdict other than healthy; true asks for the end of training: weir_flow_step()
 	 * returns false from then on, weir_flow_stopped() true. NULL: never. */
@@ -78,8 +79,9 @@ typedef struct weir_flow_layer {
 	double act_slope_limit; /* the largest that this activation can have; NaN where not known */
 	double saturated;       /* share of its outputs with |f'(z)| below 1 % of that limit */
 	double theory_gain; /* of mean-field theory for the activation, the weights' actual variance and the layer's input: √chi1 */
-	double stretch_low,
-		stretch_high; /* interval of sigma_max of the layer's Jacobian: from power iteration, from √(‖J‖₁ ‖J‖∞) */
+	/* Interval of sigma_max of the layer's Jacobian: from power iteration, from √(‖J‖₁ ‖J‖∞) (NaN above 256 rows). Once the optimiser has
+	 * changed the weights, they are of the new ones, and known for layers act(x Wᵀ + b) only. */
+	double stretch_low, stretch_high;
 	double alignment; /* gain / stretch_low: how much of the most that the layer can do it does to this gradient */
 	int64_t units,
 		dead_units; /* units of its last activation, and those that passed nothing in the last epoch; -1: not known */
@@ -166,7 +168,8 @@ typedef struct weir_flow_summary {
 	weir_loss_sign loss_sign;
 	int64_t loss_sign_steps;                         /* that it has held for */
 	double param_norm, param_grad_norm, update_norm; /* over all parameters; the last from update_ratio, else NaN */
-	bool grad_spike, loss_spike;                     /* this step's norm of all parameter gradients, its loss */
+	bool grad_spike,
+		loss_spike; /* this step's norm of all parameter gradients; its loss, which is one upwards only */
 	int64_t grad_spikes, loss_spikes;
 	/* As told by weir_flow_validation(); NaN before. */
 	double train_loss, validation_loss, penalty;
@@ -212,7 +215,8 @@ WEIR_API const char *weir_loss_sign_name(weir_loss_sign s); /* "guessing"; stati
 WEIR_API int64_t weir_flow_whole_count(const weir_flow *f); /* modules called several times in the measured step */
 WEIR_API const weir_flow_whole *weir_flow_whole_at(const weir_flow *f, int64_t i);
 /* One unit (last axis) of a layer's last activation. died: the step from which it passed nothing; revived: the step at which it passed
- * something again after having been dead; -1: never. False where the layer has no such unit. */
+ * something again after having been dead; -1: never. False where the layer has no such unit. To hold options.budget, units that are idle in the
+ * first steps of an epoch are looked at in some of the others only; a budget of 0 looks at all. */
 typedef struct weir_flow_unit {
 	bool dead;
 	int64_t died, revived;
@@ -242,14 +246,16 @@ typedef struct weir_flow_field {
 WEIR_API weir_flow_field weir_flow_theory(weir_act act, double sigma_w2, double sigma_b2);
 /* E f(√q Z)² and E f'(√q Z)². */
 WEIR_API void weir_flow_moments(weir_act act, double q, double *value2, double *slope2);
-/* The sigma_w² at which chi1 is 1, for this sigma_b²; NaN where there is none. */
+/* The sigma_w² at which chi1 is 1, for this sigma_b². Sigmoid's is above 100. NaN where there is none: gelu's and silu's chi1 jumps over 1,
+ * when q leaves for infinity, where biases are small. */
 WEIR_API double weir_flow_critical(weir_act act, double sigma_b2);
 
 /* ---- on request: Jacobians, noise, curvature ------------------------------------------------------------------- */
 
 /* Interval of the largest singular value of the Jacobian dy/dx on the present tape, for any operations between x and y. From below: power
- * iteration on vjp and jvp, at most `iterations`, until it changes by less than tolerance. From above: √(‖J‖₁ ‖J‖∞) of the
- * explicit Jacobian, NaN where it has more than `most` rows to form. v: a warm start of weir_numel(x) numbers, read and left there; may be
+ * iteration on vjp and jvp, at most `iterations`, until one changes it by less than this share. From above: √(‖J‖₁ ‖J‖∞) of the
+ * explicit Jacobian, NaN where it has more than `most` rows to form; where leading axes, as that of a batch, are found to be independent of
+ * each other, these are the rows of one place there. Both NaN where the Jacobian is not finite. v: a warm start of weir_numel(x) numbers, read and left there; may be
  * NULL. Calls no hooks, leaves the tape as it was. Returns weir_ok(). */
 typedef struct weir_flow_interval {
 	double low, high;
@@ -287,23 +293,32 @@ WEIR_API bool weir_flow_curvature_of(weir_tensor *loss, weir_tensor *const *para
 
 /* ---- what-if --------------------------------------------------------------------------------------------------- */
 
-/* The list of repairs, written once: name, text. */
-#define WEIR_REPAIRS(X)                                                       \
-	X(NONE, "as it is")                                                   \
-	X(HE, "He initialisation")                                            \
-	X(GLOROT, "Glorot initialisation")                                    \
-	X(ORTHOGONAL, "orthogonal initialisation")                            \
-	X(LSUV, "LSUV: orthogonal, each layer's output scaled to variance 1") \
-	X(RELU, "ReLU")                                                       \
-	X(TANH, "tanh")                                                       \
-	X(GELU, "GELU")                                                       \
-	X(RELU_HE, "ReLU + He initialisation")                                \
-	X(LAYER_NORM, "layer normalisation")                                  \
-	X(RESIDUAL, "residual")                                               \
-	X(RESIDUAL_SCALED, "residual, 1/sqrt(L)")                             \
-	X(CLIP, "clipping")                                                   \
-	X(L2, "L2 penalty")                                                   \
-	X(LOWER_LR, "learning rate / 10")                                     \
+/* The list of repairs, written once: name, text.
+ *
+ *   initialisation  draws every parameter anew that a layer multiplies its input by, from options.seed: He et al. 2015, normal; Glorot and
+ *                   Bengio 2010, uniform; orthogonal, Saxe et al. 2013; LSUV, Mishkin and Matas 2016: orthogonal, then scaled so that the
+ *                   product has variance 1 on this batch. Biases become 0. Looked-up rows (embeddings) and frozen parameters stay.
+ *   activation      in place of the last one of every hidden layer, one that feeds another layer
+ *   normalisation   (z - mean) / sqrt(variance + 1e-5) over the last axis, in front of that activation; without one, behind the layer
+ *   residual        adds a hidden layer's input to its output where shapes are equal and it is not added already; the plain sum, or the
+ *                   output over the root of the number of layers
+ *   CLIP L2 LOWER_LR   another training step; tried only where options.steps asks for steps */
+#define WEIR_REPAIRS(X)                            \
+	X(NONE, "as it is")                        \
+	X(HE, "He initialisation")                 \
+	X(GLOROT, "Glorot initialisation")         \
+	X(ORTHOGONAL, "orthogonal initialisation") \
+	X(LSUV, "LSUV initialisation")             \
+	X(RELU, "ReLU")                            \
+	X(TANH, "tanh")                            \
+	X(GELU, "GELU")                            \
+	X(RELU_HE, "ReLU + He initialisation")     \
+	X(LAYER_NORM, "layer normalisation")       \
+	X(RESIDUAL, "residual")                    \
+	X(RESIDUAL_SCALED, "residual, 1/sqrt(L)")  \
+	X(CLIP, "clipping")                        \
+	X(L2, "L2 penalty")                        \
+	X(LOWER_LR, "learning rate / 10")          \
 	X(CUSTOM, "the caller's own")
 
 typedef enum weir_repair {
@@ -314,46 +329,50 @@ typedef enum weir_repair {
 } weir_repair;
 WEIR_API const char *weir_repair_name(weir_repair r); /* "ReLU + He initialisation"; static */
 
-/* Builds a candidate of the caller's own in context w, on copies of what he needs: returns its loss. */
-typedef weir_tensor *weir_flow_model(weir_ctx *w, int64_t step, void *user);
+/* Builds a candidate of the caller's own in context w, on copies of what he needs, and returns its loss. Called once. */
+typedef weir_tensor *weir_flow_model(weir_ctx *w, void *user);
 
 typedef struct weir_flow_whatif_options {
-	uint32_t repairs; /* bit 1 << weir_repair for each to try; default all but CUSTOM */
+	uint32_t repairs; /* bit 1 << weir_repair for each to try; default all; CUSTOM needs model */
 	int64_t steps; /* training steps on the same batch, with plain gradient descent; default 0: one forward and backward */
 	double lr;              /* of these steps; default 0.01 */
 	double clip;            /* norm that CLIP clips to; default 1 */
-	double l2;              /* lambda that L2 adds; default 1e-3 */
+	double l2;              /* lambda that L2 adds for parameters of rank 2 and more; default 1e-3 */
 	uint64_t seed;          /* of fresh weights */
 	weir_flow_model *model; /* for CUSTOM; NULL: none */
-	const char *model_name; /* its name in the report */
+	const char *model_name; /* its name in the report; copied; NULL: "the caller's own" */
 	void *user;
 } weir_flow_whatif_options;
 
-/* What one repair did. NaN where it was not measured: CLIP, L2 and LOWER_LR don't change the slope of one pass, and are judged over steps
- * only. */
+/* What one repair did. NaN where it was not measured: where it found nothing to change, nothing was; CLIP, L2 and LOWER_LR don't change
+ * the slope of one pass, and are judged over steps only. */
 typedef struct weir_flow_trial {
 	weir_repair repair;
 	const char *name;
 	bool changed; /* it found something to change in this network */
-	bool ok;      /* it ran; false: error says why not */
+	bool ok;      /* nothing failed; false: error says what did */
 	double total_gain, gain_per_layer;
-	weir_verdict verdict;
-	double loss;        /* of the first pass */
-	double loss_after;  /* after the steps */
-	double update_norm; /* mean ‖update‖ over the steps */
-	int64_t nonfinite_steps;
-	double seconds; /* one forward and backward */
-	double cost;    /* that, over that of the network as it is */
+	weir_verdict verdict;    /* WEIR_FLOW_NONE where not measured */
+	double loss;             /* of the first pass */
+	double loss_after;       /* after the steps, without the L2 term; NaN where they broke off */
+	double update_norm;      /* mean ‖update‖ over the steps that were made */
+	int64_t nonfinite_steps; /* steps that were not made because a loss or gradient was not finite, which ends them */
+	double seconds;          /* one forward and backward, the quickest of a few */
+	double cost;             /* that, over that of the network as it is */
 	char error[160];
 } weir_flow_trial;
 
 WEIR_API void weir_flow_whatif_options_init(weir_flow_whatif_options *o);
-/* Tries repairs on copies of the recorded loss, in a context of its own: weights, optimiser and tape of the user stay as they are. Call it
- * after weir_flow_step(f, loss), before the tape is reset. Sorted by merit: first those that mend the verdict, then by the distance of
- * the gain per layer from 1 (one pass), or by loss after the steps; the first trial is the network as it is. Returns weir_ok(). */
+/* Tries repairs on copies of the recorded loss, in contexts of their own: weights, gradients, optimiser, tape and random streams of the user
+ * stay as they are. Call it when loss was computed, best after weir_flow_step(f, loss), before the tape is reset. o may be NULL. The
+ * first trial is the network as it is; then come those that mend its verdict, then the others, both by the distance of the gain per layer
+ * from 1, or with steps by the loss after them; at the end those that changed nothing, or failed. Memory: two copies of the
+ * parameters and the tape; with steps a third of the tape. Returns false after an error that lets no trial run. */
 WEIR_API bool weir_flow_whatif(weir_flow *f, weir_tensor *loss, const weir_flow_whatif_options *o);
-WEIR_API int64_t weir_flow_trial_count(const weir_flow *f);
+WEIR_API int64_t weir_flow_trial_count(const weir_flow *f); /* of the last weir_flow_whatif(); 0 before */
 WEIR_API const weir_flow_trial *weir_flow_trial_at(const weir_flow *f, int64_t i);
+/* What they say, in one line: "ReLU + He initialisation (total 9.4e-01, 0.993 per layer)"; "" before. */
+WEIR_API const char *weir_flow_advice(const weir_flow *f);
 
 /* ---- recorders -------------------------------------------------------------------------------------------------- */
 
@@ -370,14 +389,21 @@ WEIR_API bool weir_flow_read_ring(weir_ctx *w, const char *path, FILE *file, boo
 
 /* ---- pictures --------------------------------------------------------------------------------------------------- */
 
-/* Writes the present tape as a DOT graph: one cluster per module path, each node with operation, name, shape and ‖g‖. With a flow
- * (may be NULL) filled by log₂ gain from blue (shrinks) over white to red (grows), pen width by log ‖delta‖, the way of a
- * NaN in red. Written safely: a temporary file first, then renamed. Returns weir_ok(). */
-WEIR_API bool weir_dot_write_flow(weir_ctx *w, const weir_flow *f, const char *path);
-/* The last tape, coloured by the gradients of its last backward: needs no flow. */
-WEIR_API bool weir_dot_write(weir_ctx *w, const char *path);
+typedef struct weir_dot_options {
+	const weir_flow *flow; /* its numbers; NULL: those of the last backward, as far as a hook had them measured */
+	int64_t fold; /* from so many alike blocks in a row on, only the first and the last are drawn, and ×N between; 0: all; default 24 */
+} weir_dot_options;
+WEIR_API void weir_dot_options_init(weir_dot_options *o);
+/* Writes the present tape as a DOT graph: one cluster per module path, each node with operation, name, shape and ‖g‖; filled by log₂ gain
+ * from blue (shrinks) over white to red (grows), pen width by log ‖delta‖, the way of a NaN in red. o may be NULL. Written safely: a
+ * temporary file first, then renamed. Returns weir_ok(). */
+WEIR_API bool weir_dot_write_with(weir_ctx *w, const weir_dot_options *o, const char *path);
 /* The same to a stream. */
+WEIR_API bool weir_dot_print_with(weir_ctx *w, const weir_dot_options *o, FILE *file);
+/* With a flow (may be NULL) and all else as by default. */
+WEIR_API bool weir_dot_write_flow(weir_ctx *w, const weir_flow *f, const char *path);
 WEIR_API bool weir_dot_print(weir_ctx *w, const weir_flow *f, FILE *file);
+WEIR_API bool weir_dot_write(weir_ctx *w, const char *path);
 
 #ifdef __cplusplus
 }

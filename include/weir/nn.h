@@ -1,4 +1,4 @@
-/* nn.h: modules, initialisers, penalties, clipping, optimisers.
+/* nn.h: modules, penalties, clipping, optimisers; initialisers stand in ops.h.
  *
  * A module is a tree of named children with named parameters and a forward function. The context owns modules and optimisers until
  * weir_close() or their own _drop. A constructor that fails returns the context's bad module or bad optimiser, never NULL; calls on
@@ -19,24 +19,6 @@ extern "C" {
 
 typedef struct weir_module weir_module;
 typedef struct weir_optim weir_optim;
-
-/* ---- initialisers ------------------------------------------------------------------------------------------ */
-
-/* For a weight [out, in, ...]: fan_in = in · rest, fan_out = out · rest. */
-typedef enum weir_init_kind {
-	WEIR_INIT_ZEROS,
-	WEIR_INIT_GLOROT,        /* uniform ±√(6 / (fan_in + fan_out)); Glorot and Bengio 2010 */
-	WEIR_INIT_GLOROT_NORMAL, /* normal, variance 2 / (fan_in + fan_out) */
-	WEIR_INIT_HE,            /* normal, variance 2 / fan_in; He et al. 2015 */
-	WEIR_INIT_HE_UNIFORM,    /* uniform ±√(6 / fan_in) */
-	WEIR_INIT_ORTHOGONAL, /* [out, in · rest] with orthonormal rows, or columns where out is larger; Saxe et al. 2013 */
-	WEIR_INIT_DIAGONAL, /* [out, in]: scale where row = column, else 0 */
-	WEIR_INIT_KIND_COUNT
-} weir_init_kind;
-
-/* Overwrites a parameter or leaf of f32 or f64, from a new random stream where the kind is random; scale multiplies. Every number is
- * computed in f64 and rounded once. Rank 2 or more, but for ZEROS; exactly 2 for DIAGONAL. Returns weir_ok(). */
-WEIR_API bool weir_init_fill(weir_tensor *t, weir_init_kind kind, double scale);
 
 /* ---- modules ----------------------------------------------------------------------------------------------- */
 

@@ -102,6 +102,24 @@ WEIR_API weir_tensor *weir_leaky_relu(weir_tensor *x, double slope);       /* x 
 WEIR_API weir_tensor *weir_clamp(weir_tensor *x, double low, double high); /* min(max(x, low), high) */
 WEIR_API weir_tensor *weir_square(weir_tensor *x);                         /* x² */
 
+/* ---- initialisers ------------------------------------------------------------------------------------------ */
+
+/* For a weight [out, in, ...]: fan_in = in · rest, fan_out = out · rest. */
+typedef enum weir_init_kind {
+	WEIR_INIT_ZEROS,
+	WEIR_INIT_GLOROT,        /* uniform ±√(6 / (fan_in + fan_out)); Glorot and Bengio 2010 */
+	WEIR_INIT_GLOROT_NORMAL, /* normal, variance 2 / (fan_in + fan_out) */
+	WEIR_INIT_HE,            /* normal, variance 2 / fan_in; He et al. 2015 */
+	WEIR_INIT_HE_UNIFORM,    /* uniform ±√(6 / fan_in) */
+	WEIR_INIT_ORTHOGONAL, /* [out, in · rest] with orthonormal rows, or columns where out is larger; Saxe et al. 2013 */
+	WEIR_INIT_DIAGONAL, /* [out, in]: scale where row = column, else 0 */
+	WEIR_INIT_KIND_COUNT
+} weir_init_kind;
+
+/* Overwrites a parameter or leaf of f32 or f64, from a new random stream where the kind is random; scale multiplies. Every number is
+ * computed in f64 and rounded once. Rank 2 or more, but for ZEROS; exactly 2 for DIAGONAL. Returns weir_ok(). */
+WEIR_API bool weir_init_fill(weir_tensor *t, weir_init_kind kind, double scale);
+
 /* ---- gradient check ------------------------------------------------------------------------------------------
  * Compares the gradients of f (any operations of xs; one or more elements out) with central differences, extrapolated (Ridders
  * 1982). Give f64: in f32 the differences themselves are good to about 1e-3 only. */

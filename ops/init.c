@@ -4,10 +4,11 @@
  * Orthogonal: the vectors of a Gaussian matrix are orthonormalised one after the other. That is the Q of its QR decomposition
  * with a positive diagonal of R, which is uniformly distributed over all orthogonal matrices; a Householder QR would
  * need its signs mended for that (Mezzadri 2007). */
-#include "nn/module.h"
-
 #include <math.h>
 #include <string.h>
+
+#include "engine/number.h"
+#include "ops/common.h"
 
 /* Fan-in, fan-out. */
 static void fans(const weir_tensor *t, double *in, double *out)
@@ -106,7 +107,7 @@ static bool can_fill(weir_tensor *t, weir_init_kind kind, double scale)
 {
 	weir_ctx *w = weir__ctx_of(t);
 	weir_text_buf text;
-	weir_number_text number;
+	char number[WEIR__NUMBER_MAX];
 
 	if (!weir__usable(t, "weir_init_fill")) return false;
 	if ((unsigned)kind >= WEIR_INIT_KIND_COUNT)
@@ -120,10 +121,10 @@ static bool can_fill(weir_tensor *t, weir_init_kind kind, double scale)
 		weir_fail(w, WEIR_ERR_ARGUMENT,
 			  "weir_init_fill: t is %s, the result of %s; only parameters and leaves are filled",
 			  weir__describe(t, &text), t->op->name);
-	else if (!weir__within(scale, -DBL_MAX, DBL_MAX))
-		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_init_fill: scale is %s; it must be finite",
-			  weir__number(scale, &number));
-	else if (kind != WEIR_INIT_ZEROS && t->rank < 2)
+	else if (!__builtin_isfinite(scale)) {
+		weir__format_double(number, sizeof number, scale, 'g', 0);
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_init_fill: scale is %s; it must be finite", number);
+	} else if (kind != WEIR_INIT_ZEROS && t->rank < 2)
 		weir_fail(w, WEIR_ERR_SHAPE,
 			  "weir_init_fill: t is %s; all initialisers but zeros need two axes or more, [out, in, ...]",
 			  weir__describe(t, &text));
