@@ -3,8 +3,8 @@
  * three. A repetition makes new networks, in another order, so that where they happen to lie in memory evens out. Printed: median over the repetitions of
  * the ratio to the bare network, and its quartiles. All three must end at the same loss, to the bit.
  *
- * `said`: what the instrument itself reports of its share, from a run without interruption. flow_cost SECONDS: length of a
- * repetition; default 0.8. */
+ * `said`: what the instrument itself reports of its share, from a run without interruption. flow_cost SECONDS NETWORK:
+ * length of a repetition, default 0.8; which network of the list, from 1, default 0: all. */
 #include <weir/weir.h>
 
 #include <stdio.h>
@@ -178,6 +178,7 @@ int main(int argc, char **argv)
 		{ "6 x 1024 ReLU", wide, 6, WEIR_ACT_RELU },
 	};
 	double length = argc > 1 ? atof(argv[1]) : 0.8;
+	size_t only = argc > 2 ? (size_t)atoi(argv[2]) : 0;
 	bool good = true;
 
 	for (int i = 0; i < 51; i++) deep[i] = 128;
@@ -187,7 +188,8 @@ int main(int argc, char **argv)
 	printf("%-28s %7s %10s   %-24s   %-24s   %s\n", "network", "threads", "step, us", "every norm", "watched",
 	       "said");
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-		for (int threads = 1; threads <= 2; threads++) good = measure(&shapes[i], threads, length) && good;
+		for (int threads = 1; threads <= 2 && (!only || only == i + 1); threads++)
+			good = measure(&shapes[i], threads, length) && good;
 	}
 	return !good;
 }

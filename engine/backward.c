@@ -218,12 +218,18 @@ static bool fused_destination(pass *p, weir_tensor *x, weir_grad_dst *dst)
 
 enum { FEW = 8 };
 
+/* A parameter whose optimiser wants the norm, hooks or not. */
+static bool optimised(const weir_tensor *x)
+{
+	return x->kept && x->kept->norm_wanted;
+}
+
 /* Is it worth while to ask the rule of y for the norm of the gradient that it writes for operand i? */
 static bool ask(const pass *p, const weir_tensor *y, const weir_grad_dst *dst, int i)
 {
 	const weir_tensor *x = y->in[i];
 
-	if (!dst[i].data || x->numel < WEIR_CHUNK || !(p->hooked || (x->kept && x->kept->norm_wanted))) return false;
+	if (!dst[i].data || x->numel < WEIR_CHUNK || !(p->hooked || optimised(x))) return false;
 	for (int j = 0; j < y->nin; j++) {
 		if (j != i && dst[j].data == dst[i].data) return false;
 	}
@@ -268,7 +274,7 @@ static void note_norms(pass *p, const weir_tensor *y, const weir_grad_dst *dst)
 
 		if (!dst[i].data) continue;
 		p->norm[y->in[i]->index - p->first] = done ? weir__squares_norm(s, w->threads) : __builtin_nan("");
-		if (done && p->hooked) weir__hooks_charge(w, s->n);
+		if (done && !optimised(y->in[i])) weir__hooks_charge(w, s->hidden ? s->n / 4 : s->n);
 	}
 }
 

@@ -203,7 +203,7 @@ typedef struct running {
 
 static void begin_event(running *run, weir_tensor *node, weir_tensor *value, int order)
 {
-	weir_node_info info = weir_node(node);
+	const weir_ctx *w = node->ctx;
 	weir_event *e = &run->e;
 
 	run->have = 0;
@@ -211,12 +211,13 @@ static void begin_event(running *run, weir_tensor *node, weir_tensor *value, int
 	e->ctx = node->ctx;
 	e->node = node;
 	e->value = value;
-	e->name = info.name;
-	e->op = info.op;
-	e->scope = info.scope;
-	e->here = info.here;
-	e->index = info.index;
-	e->call = info.call;
+	e->op = node->op->name;
+	e->scope = weir__scope_path(w, node->scope);
+	e->name = weir_name(node);
+	if (!e->name[0]) e->name = e->scope[0] ? e->scope : e->op;
+	e->here = node->here ? node->here : "";
+	e->index = node->index;
+	e->call = node->call;
 	e->order = order;
 	e->backward = false;
 	e->norm = 0;

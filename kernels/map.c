@@ -343,7 +343,9 @@ void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape
 	relu = j.squares && id == WEIR_MAP_relu_vjp && t == WEIR_F32 && !j.add && j.in[0].layout == DENSE &&
 	       j.in[1].layout == DENSE;
 	run(&j, relu ? relu_range : run_range, cost_of(id), threads);
-	if (j.squares) s->done = true;
+	if (!j.squares) return;
+	s->done = true;
+	s->hidden = relu;
 }
 
 void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x,

@@ -4,7 +4,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { BLOCK = 128 }; /* of weir__sumsq; a multiple of its lanes */
+enum {
+	BLOCK = 128,  /* of weir__sumsq; a multiple of its lanes */
+	SHORT = 2048, /* fewer elements wait for more: half of a first-level cache keeps them */
+};
 
 static void add(const weir_squares *s, double *lane, int64_t at, int64_t n)
 {
@@ -26,6 +29,7 @@ void weir__squares_upto(weir_squares_walk *k, int64_t written)
 {
 	int64_t to = written < k->end ? written / BLOCK * BLOCK : k->end;
 
+	if (to < k->end && to - k->at < SHORT) return;
 	while (k->at < to) {
 		int64_t chunk = k->at / WEIR_CHUNK, end = (chunk + 1) * WEIR_CHUNK;
 
