@@ -24,8 +24,8 @@ typedef struct pass {
 	const weir_request *r;
 	int64_t first, n; /* nodes first .. n - 1 take part */
 	weir_tensor **g;  /* g[i - first]: gradient of node i so far, or NULL */
-	double *norm; /* norm[i - first]: its norm, where that is known already; NaN elsewhere. NULL: no hook wants it */
-	uint8_t *need; /* need[i - first] */
+	double *norm;     /* norm[i - first]: its norm, where that is known already; NaN elsewhere */
+	uint8_t *need;    /* need[i - first] */
 	size_t g_bytes, norm_bytes, need_bytes;
 	bool hooked;   /* a hook wants the norm of every gradient */
 	double *chunk; /* room for weir_squares */
@@ -219,9 +219,9 @@ static bool fused_destination(pass *p, weir_tensor *x, weir_grad_dst *dst)
 enum { FEW = 8 };
 
 /* A parameter whose optimiser wants the norm, hooks or not. */
-static bool optimised(const weir_tensor *x)
+static bool optimised(const pass *p, const weir_tensor *x)
 {
-	return x->kept && x->kept->norm_wanted;
+	return x->kept && x->kept->norm_wanted && !p->r->nx;
 }
 
 /* Is it worth while to ask the rule of y for the norm of the gradient that it writes for operand i? */
@@ -229,7 +229,7 @@ static bool ask(const pass *p, const weir_tensor *y, const weir_grad_dst *dst, i
 {
 	const weir_tensor *x = y->in[i];
 
-	if (!dst[i].data || x->numel < WEIR_CHUNK || !(p->hooked || optimised(x))) return false;
+	if (!dst[i].data || x->numel < WEIR_CHUNK || !(p->hooked || optimised(p, x))) return false;
 	for (int j = 0; j < y->nin; j++) {
 		if (j != i && dst[j].data == dst[i].data) return false;
 	}
@@ -274,7 +274,7 @@ static void note_norms(pass *p, const weir_tensor *y, const weir_grad_dst *dst)
 
 		if (!dst[i].data) continue;
 		p->norm[y->in[i]->index - p->first] = done ? weir__squares_norm(s, w->threads) : __builtin_nan("");
-		if (done && !optimised(y->in[i])) weir__hooks_charge(w, s->hidden ? s->n / 4 : s->n);
+		if (done && !optimised(p, y->in[i])) weir__hooks_charge(w, s->hidden ? s->n / 4 : s->n);
 	}
 }
 
@@ -449,6 +449,7 @@ static bool room(pass *p)
 static weir_tensor *finish(pass *p, weir_tensor *t, weir_tensor *g, double *norm)
 {
 	weir_tensor *after;
+	uint32_t version;
 
 	*norm = p->norm[t->index - p->first];
 	if (!p->r->graph && !g->contiguous) {
@@ -459,10 +460,10 @@ static weir_tensor *finish(pass *p, weir_tensor *t, weir_tensor *g, double *norm
 		drop(p, g);
 		g = c;
 	}
+	version = g->store->version;
 	after = p->r->no_hooks ? g : weir__hooks_backward(t, g, p->order, p->r->graph, *norm);
-	if (after == g || weir_is_bad(after)) return after;
-	*norm = __builtin_nan("");
-	if (!p->r->graph) {
+	if (after != g || g->store->version != version) *norm = __builtin_nan("");
+	if (after != g && !weir_is_bad(after) && !p->r->graph) {
 		after = after->contiguous ? alias(after) : weir_contiguous(after);
 		drop(p, g);
 	}

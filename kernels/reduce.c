@@ -1,4 +1,5 @@
-/* reduce.c: the reductions of reduce.h: which walk takes them, what becomes of a sum, and second tries on scaled values. */
+/* reduce.c: the reductions of reduce.h: which walk takes them, what becomes of a sum, and second tries on scaled values.
+ * Long, because every way that a sum can end is one small function here. */
 #include "kernels/reduce.h"
 
 #include <math.h>
