@@ -1,94 +1,71 @@
 /* births.c: the first operation that made an inf, a NaN, a subnormal number, or nothing but zeros.
  *
  * Maker and bearer. A node that has it while none of its operands has is the maker; one whose operand has it already is a bearer.
- * Backward it is the other way round: the gradient of node t is made by the rules of the operations that read t, so where none of
- * their gradients has it and t's has, the rule of one of them is the maker.
+ * Where operation and operands are alike element by element, so are they compared. Backward it is the other way round: the
+ * gradient of node t is made by the rules of the operations that read t, so where none of their gradients has it and t's has, the
+ * rule of one of them is the maker: which, births_rule.c has found out while the gradients passed.
  *
  * Inf and NaN count only where they arrive: at the loss, or at a parameter's gradient. So they are traced from there: from
  * a bad parameter's gradient up to the rule that made it, from that operation's bad operands, or from a bad loss, down to the
  * first bad value. A NaN that where() masks lies on neither way. Underflow counts inside of layers only. */
-#include "flow/flow.h"
+#include "flow/births.h"
 
 #include <string.h>
-
-#include "kernels/reduce.h"
-
-enum kind { INF, NOT_A_NUMBER, SUBNORMAL, ZERO };
-enum { BAD_OUT = 1, BAD_DELTA = 2, READER_HAS = 4 };
-
-static bool has(const weir_stats *s, enum kind kind, int64_t n)
-{
-	switch (kind) {
-	case INF: return s->pos_inf + s->neg_inf > 0;
-	case NOT_A_NUMBER: return s->nan > 0;
-	case SUBNORMAL: return s->subnormals > 0;
-	case ZERO: return n > 0 && s->zeros == n;
-	}
-	return false;
-}
 
 static bool out_has(const weir_flow *f, const weir_tensor *t, enum kind kind)
 {
 	int64_t i = weir_node(t).index;
 
-	return i >= 0 && is_float(t) && has(&f->rec[i].out, kind, weir_numel(t));
+	return i >= 0 && is_float(t) && (weir__births_kinds(&f->rec[i].out, weir_numel(t)) & 1u << kind);
 }
 
 static bool delta_has(const weir_flow *f, const weir_tensor *t, enum kind kind)
 {
 	int64_t i = weir_node(t).index;
 
-	return i >= 0 && f->rec[i].has_delta && has(&f->rec[i].delta, kind, weir_numel(t));
+	return i >= 0 && f->rec[i].has_delta && (weir__births_kinds(&f->rec[i].delta, weir_numel(t)) & 1u << kind);
 }
 
-/* ---- writing it down ---- */
-
-static const char *lasting(char *to, size_t size, const char *text)
+/* Its value was given back before anybody counted it. */
+static bool unknown(const weir_flow *f, const weir_tensor *t)
 {
-	snprintf(to, size, "%s", text);
-	return to;
-}
+	int64_t i = weir_node(t).index;
+	const weir_stats *s = i >= 0 ? &f->rec[i].out : NULL;
 
-static void note(weir_flow *f, weir_flow_birth *b, int which, int64_t i, bool backward)
-{
-	weir_node_info info = weir_node(weir_tape_at(f->w, i));
-	weir_tensor *param = param_of(weir_tape_at(f->w, i));
-	birth_text *text = &f->text[which];
-	int64_t l = f->rec[i].layer, deepest = 0;
-	const char *name = param           ? weir_name(param)
-			   : info.scope[0] ? info.scope
-			   : l >= 0        ? f->layers[l].public.name
-					   : info.name;
-
-	for (int64_t k = 0; k < f->count; k++) {
-		if (f->layers[k].public.depth > deepest) deepest = f->layers[k].public.depth;
-	}
-	*b = (weir_flow_birth){
-		.found = true,
-		.backward = backward,
-		.index = i,
-		.number = l + 1,
-		.step = f->sum.step,
-		.layer = lasting(text->layer, sizeof text->layer, name),
-		.op = lasting(text->op, sizeof text->op, info.op),
-		.here = lasting(text->here, sizeof text->here, info.here),
-	};
-	if (l >= 0) b->depth = backward ? deepest - f->layers[l].public.depth + 1 : f->layers[l].public.depth;
+	return s && is_float(t) && weir_node(t).released && !weir__births_kinds(s, 0) && !s->zeros && s->largest == 0;
 }
 
 /* ---- makers ---- */
+
+static bool makes(const weir_flow *f, const weir_tensor *t, enum kind kind)
+{
+	bool clean = true;
+
+	if (!t || !out_has(f, t, kind)) return false;
+	for (int k = 0; clean && k < weir_node(t).inputs; k++) clean = !out_has(f, weir_input(t, k), kind);
+	return clean || (kind <= NOT_A_NUMBER && weir__births_made_here(t, kind) >= 0);
+}
+
+/* What only chooses or moves makes nothing: where all that is known of its operand is that it is gone, that one is it. */
+static int64_t below_choice(const weir_flow *f, int64_t i)
+{
+	const weir_tensor *t = weir_tape_at(f->w, i);
+	bool moves = (weir_op_of(t)->flags & WEIR_OP_VIEW) || !strcmp(weir_node(t).op, "where");
+
+	for (int k = 0; moves && k < weir_node(t).inputs; k++) {
+		const weir_tensor *x = weir_input(t, k);
+
+		if (unknown(f, x) && weir_node(x).inputs) return below_choice(f, weir_node(x).index);
+	}
+	return i;
+}
 
 /* wanted: bits of record.bad that the node must have; 0: it must be in a layer. */
 static int64_t forward_maker(const weir_flow *f, int64_t root, enum kind kind, uint8_t wanted)
 {
 	for (int64_t i = 0; i <= root; i++) {
-		const weir_tensor *t = weir_tape_at(f->w, i);
-		bool made;
-
 		if (wanted ? !(f->rec[i].bad & wanted) : f->rec[i].layer < 0) continue;
-		made = t && out_has(f, t, kind);
-		for (int k = 0; made && k < weir_node(t).inputs; k++) made = !out_has(f, weir_input(t, k), kind);
-		if (made) return i;
+		if (makes(f, weir_tape_at(f->w, i), kind)) return below_choice(f, i);
 	}
 	return -1;
 }
@@ -104,8 +81,8 @@ static bool passes(const weir_tensor *t)
 	return (weir_op_of(t)->flags & WEIR_OP_VIEW) != 0;
 }
 
-/* Which of the operations that read t made what its gradient has. One that works on bad values already is the likeliest, one that
- * passes on the least; of equals the last, which came first. */
+/* Which of the operations that read t made what its gradient has, where births_rule.c could not try it out. One that works on bad values
+ * already is the likeliest, one that passes on the least; of equals the last, which came first. */
 static int64_t reader_to_blame(const weir_flow *f, const weir_tensor *t, int64_t root)
 {
 	int64_t best = -1;
@@ -132,49 +109,23 @@ static int64_t reader_to_blame(const weir_flow *f, const weir_tensor *t, int64_t
 	return best;
 }
 
-/* Marks nodes that are read by one whose gradient has it. */
-static void mark_readers(weir_flow *f, int64_t root, enum kind kind)
+static birth_origin backward_maker(const weir_flow *f, int64_t root, enum kind kind, uint8_t wanted)
 {
-	for (int64_t i = 0; i <= root; i++) f->rec[i].bad &= (uint8_t)~READER_HAS;
-	for (int64_t i = 0; i <= root; i++) {
-		const weir_tensor *c = weir_tape_at(f->w, i);
-
-		if (!c || !delta_has(f, c, kind)) continue;
-		for (int k = 0; k < weir_node(c).inputs; k++) {
-			int64_t at = weir_node(weir_input(c, k)).index;
-
-			if (at >= 0) f->rec[at].bad |= READER_HAS;
-		}
-	}
-}
-
-static int64_t backward_maker(weir_flow *f, int64_t root, enum kind kind, uint8_t wanted)
-{
-	mark_readers(f, root, kind);
 	for (int64_t i = root; i-- > 0;) {
 		const weir_tensor *t = weir_tape_at(f->w, i);
-		int64_t reader;
+		const finding *found;
+		int64_t maker;
 
-		if (!t || (f->rec[i].bad & READER_HAS) || !delta_has(f, t, kind)) continue;
+		if (!t || !(f->rec[i].born & 1u << kind) || !delta_has(f, t, kind)) continue;
 		if (wanted ? !(f->rec[i].bad & wanted) : param_of(t) != NULL) continue;
-		reader = reader_to_blame(f, t, root);
-		if (reader >= 0 && (wanted || f->rec[reader].layer >= 0)) return reader;
+		found = weir__births_finding(f, i, kind);
+		maker = found && found->maker >= 0 ? found->maker : reader_to_blame(f, t, root);
+		if (maker >= 0 && (wanted || f->rec[maker].layer >= 0)) return (birth_origin){ i, maker };
 	}
-	return -1;
+	return (birth_origin){ -1, -1 };
 }
 
 /* ---- inf and NaN ---- */
-
-/* Leaves have no event of their own: their values are looked at where something bad depends on them. */
-static void look_at_leaf(weir_flow *f, const weir_tensor *t)
-{
-	const void *data = is_float(t) ? value_of(t) : NULL;
-	weir_stats s;
-
-	if (!data) return;
-	weir__stats(weir_dtype_of(t), data, weir_numel(t), &s, 1);
-	f->rec[weir_node(t).index].out = s;
-}
 
 /* Marks bad gradients from parameters on upward. Returns whether there are any. */
 static bool trace_gradients(weir_flow *f, int64_t root)
@@ -186,7 +137,7 @@ static bool trace_gradients(weir_flow *f, int64_t root)
 		record *r = &f->rec[i];
 		bool arrives;
 
-		r->bad = 0;
+		r->bad &= LOOKED | TAINTED;
 		if (!t || !r->has_delta || !weir__flow_nonfinite(&r->delta)) continue;
 		arrives = is_leaf(t) && (!f->sum.parameters || param_of(t));
 		for (int k = 0; !arrives && k < weir_node(t).inputs; k++) {
@@ -200,7 +151,7 @@ static bool trace_gradients(weir_flow *f, int64_t root)
 	return any;
 }
 
-/* Marks bad values from those marked on downward. */
+/* Marks bad values from those marked on downward, through what is not known. */
 static void trace_values(weir_flow *f, int64_t root)
 {
 	for (int64_t i = root; i >= 0; i--) {
@@ -211,9 +162,24 @@ static void trace_values(weir_flow *f, int64_t root)
 			int64_t at = weir_node(x).index;
 
 			if (at < 0) continue;
-			if (is_leaf(x)) look_at_leaf(f, x);
-			if (weir__flow_nonfinite(&f->rec[at].out)) f->rec[at].bad |= BAD_OUT;
+			if (is_leaf(x)) weir__births_look_at_leaf(f, x);
+			if (f->rec[at].bad & BAD_OUT || !(weir__flow_nonfinite(&f->rec[at].out) || unknown(f, x)))
+				continue;
+			if ((f->rec[i].bad & RULE) || weir__births_carries(t, k)) f->rec[at].bad |= BAD_OUT;
 		}
+	}
+}
+
+/* What is followed from here on: whether values and gradients are marked so. */
+static void mark(weir_flow *f, int64_t root, uint8_t out, uint8_t delta)
+{
+	for (int64_t i = 0; i <= root; i++) {
+		record *r = &f->rec[i];
+		bool value = out == TAINTED || weir__flow_nonfinite(&r->out) || unknown(f, weir_tape_at(f->w, i));
+
+		r->bad &= (uint8_t) ~(HAS_OUT | HAS_DELTA);
+		if ((r->bad & out) && value) r->bad |= HAS_OUT;
+		if (r->bad & delta) r->bad |= HAS_DELTA;
 	}
 }
 
@@ -221,24 +187,86 @@ static void nonfinite_births(weir_flow *f, int64_t root)
 {
 	weir_flow_birth *births[2] = { &f->sum.first_inf, &f->sum.first_nan };
 	bool gradients = trace_gradients(f, root);
-	int64_t rule[2] = { -1, -1 };
+	birth_origin rule[2] = { { -1, -1 }, { -1, -1 } };
+	birth_lasting *to;
 
 	if (!gradients && !f->loss_bad) return;
 	for (int k = 0; gradients && k < 2; k++) {
-		if ((rule[k] = backward_maker(f, root, k ? NOT_A_NUMBER : INF, BAD_DELTA)) < 0) continue;
-		f->rec[rule[k]].bad |= BAD_OUT; /* its operands are looked at, whether or not its result is bad */
+		if ((rule[k] = backward_maker(f, root, k ? NOT_A_NUMBER : INF, BAD_DELTA)).maker < 0) continue;
+		f->rec[rule[k].maker].bad |=
+			BAD_OUT | RULE; /* its operands are looked at, whether or not its result is bad */
 	}
 	if (f->loss_bad) f->rec[root].bad |= BAD_OUT;
 	trace_values(f, root);
+	mark(f, root, BAD_OUT, BAD_DELTA);
 	for (int k = 0; k < 2; k++) {
-		int64_t i = forward_maker(f, root, k ? NOT_A_NUMBER : INF, BAD_OUT);
+		enum kind kind = k ? NOT_A_NUMBER : INF;
+		int64_t i = forward_maker(f, root, kind, BAD_OUT);
+		int which = k ? BIRTH_NAN : BIRTH_INF;
+		bool backward = i < 0;
 
-		if (births[k]->found || (i < 0 && rule[k] < 0)) continue;
-		note(f, births[k], k ? BIRTH_NAN : BIRTH_INF, i >= 0 ? i : rule[k], i < 0);
+		if (births[k]->found || (backward && rule[k].maker < 0)) continue;
+		to = backward ? weir__births_note_gradient(f, births[k], which, rule[k], kind)
+			      : weir__births_note_value(f, births[k], which, i, kind);
+		if (!to) continue;
+		weir__births_spread(f, root,
+				    backward ? (birth_place){ rule[k].node, true, rule[k].maker }
+					     : (birth_place){ i, false, i },
+				    (int64_t[]){ rule[0].maker, rule[1].maker },
+				    (int64_t[]){ rule[0].node, rule[1].node }, 2, to, births[k]);
 	}
 }
 
+static void overflow_birth(weir_flow *f, int64_t root)
+{
+	const struct weir__birth_more *m = f->more;
+	const weir_flow_summary *s = &f->sum;
+	int64_t i = m && m->step == f->steps ? m->overflow : -1;
+	birth_lasting *to;
+
+	if (i < 0 || i > root || s->first_overflow.found) return;
+	if (s->first_inf.found && s->first_inf.step == s->step && s->first_inf.index == i && !s->first_inf.backward)
+		return;
+	if (!(to = weir__births_note_value(f, &f->sum.first_overflow, BIRTH_OVERFLOW, i, INF))) return;
+	mark(f, root, TAINTED, 0);
+	weir__births_spread(f, root, (birth_place){ i, false, i }, NULL, NULL, 0, to, &f->sum.first_overflow);
+}
+
 /* ---- underflow ---- */
+
+/* Followed are subnormal numbers and zeros alike. */
+static void mark_small(weir_flow *f, int64_t root)
+{
+	for (int64_t i = 0; i <= root; i++) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+		record *r = &f->rec[i];
+
+		r->bad &= (uint8_t) ~(HAS_OUT | HAS_DELTA);
+		if (!t) continue;
+		if (out_has(f, t, SUBNORMAL) || out_has(f, t, ZERO)) r->bad |= HAS_OUT;
+		if (delta_has(f, t, SUBNORMAL) || delta_has(f, t, ZERO)) r->bad |= HAS_DELTA;
+	}
+}
+
+static void small_value(weir_flow *f, int64_t root, enum kind kind, int which, weir_flow_birth *b)
+{
+	int64_t i = forward_maker(f, root, kind, 0);
+	birth_lasting *to;
+
+	if (i < 0 || !(to = weir__births_note_value(f, b, which, i, kind))) return;
+	mark_small(f, root);
+	weir__births_spread(f, root, (birth_place){ i, false, i }, NULL, NULL, 0, to, b);
+}
+
+static void small_gradient(weir_flow *f, int64_t root, enum kind kind, int which, weir_flow_birth *b)
+{
+	birth_origin from = backward_maker(f, root, kind, 0);
+	birth_lasting *to;
+
+	if (from.maker < 0 || !(to = weir__births_note_gradient(f, b, which, from, kind))) return;
+	mark_small(f, root);
+	weir__births_spread(f, root, (birth_place){ from.node, true, from.maker }, NULL, NULL, 0, to, b);
+}
 
 static void underflow(weir_flow *f, int64_t root, enum kind kind, int which, weir_flow_birth births[2])
 {
@@ -251,26 +279,15 @@ static void underflow(weir_flow *f, int64_t root, enum kind kind, int which, wei
 		out = out || (f->rec[i].layer >= 0 && out_has(f, t, kind));
 		delta = delta || delta_has(f, t, kind);
 	}
-	if (out && !births[0].found) {
-		int64_t i = forward_maker(f, root, kind, 0);
-
-		if (i >= 0) note(f, &births[0], which, i, false);
-	}
-	if (delta && !births[1].found) {
-		int64_t i = backward_maker(f, root, kind, 0);
-
-		if (i >= 0) note(f, &births[1], which + 1, i, true);
-	}
+	if (out && !births[0].found) small_value(f, root, kind, which, &births[0]);
+	if (delta && !births[1].found && (kind == ZERO || !f->when.partial))
+		small_gradient(f, root, kind, which + 1, &births[1]);
 }
 
 void weir__flow_births(weir_flow *f, int64_t root)
 {
 	if (!f->sum.first_inf.found || !f->sum.first_nan.found) nonfinite_births(f, root);
+	overflow_birth(f, root);
 	underflow(f, root, SUBNORMAL, BIRTH_SUBNORMAL, f->sum.first_subnormal);
 	underflow(f, root, ZERO, BIRTH_ZERO, f->sum.first_zero);
-}
-
-void weir__flow_births_free(weir_flow *f)
-{
-	(void)f;
 }

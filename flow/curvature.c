@@ -238,3 +238,10 @@ bool weir_flow_curvature_of(weir_tensor *loss, weir_tensor *const *params, int64
 	weir__pool_give(h.w, memory, bytes);
 	return weir_ok(h.w);
 }
+
+void weir_flow_tell(weir_flow *f, const weir_flow_noise *noise, const weir_flow_curvature *curvature)
+{
+	if (!f) return;
+	if (noise) f->sum.noise = *noise;
+	if (curvature) f->sum.curvature = *curvature;
+}

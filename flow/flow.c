@@ -83,6 +83,7 @@ static void forget_old(weir_flow *f, int64_t index)
 		f->records = f->norms = 0;
 		f->input_asked = false;
 		f->when.alarm = 0;
+		f->when.looked = f->when.partial = false;
 		f->when.shape = 0;
 	} else if (index < f->records) {
 		f->records = index;
@@ -124,10 +125,12 @@ static void on_forward(const weir_event *e, void *user)
 	ask_input(f, e);
 }
 
-/* The norms where a number of the type would be near its end. */
-static bool tiny(const weir_event *e)
+/* What a norm tells: not finite, zero, or where a number of the type would be near its end. */
+static unsigned alarm_of(const weir_tensor *t, double norm)
 {
-	return e->norm < (weir_dtype_of(e->value) == WEIR_F32 ? 0x1p-116 : 0x1p-1002);
+	if (!is_finite(norm)) return ALARM_NONFINITE | (param_of(t) ? ALARM_SPOILT : 0u);
+	if (norm == 0) return ALARM_ZERO;
+	return norm < (weir_dtype_of(t) == WEIR_F32 ? 0x1p-116 : 0x1p-1002) ? ALARM_TINY : 0;
 }
 
 static bool note_norm(weir_flow *f, int64_t index, double norm)
@@ -143,39 +146,51 @@ static bool note_norm(weir_flow *f, int64_t index, double norm)
 	return true;
 }
 
-/* A norm that is not finite, zero or tiny: then the counts are taken although the step is thin. */
-static void raise_alarm(weir_flow *f, const weir_event *e)
+static void note_gradient(weir_flow *f, const weir_event *e)
 {
-	unsigned kind = !is_finite(e->norm) ? ALARM_NONFINITE : e->norm == 0 ? ALARM_ZERO : ALARM_TINY;
-	record *r;
+	record *r = weir__flow_record(f, e->index);
 
-	if (f->when.known & kind) return;
-	f->when.alarm |= kind;
-	if (!(r = weir__flow_record(f, e->index))) return;
-	if (weir_is_contiguous(e->value) && weir_numel(e->value))
+	if (!r) return;
+	r->delta_norm = e->norm;
+	r->delta = e->stats;
+	r->has_delta = true;
+	if (!f->when.whole && weir_is_contiguous(e->value) && weir_numel(e->value))
 		weir__stats(weir_dtype_of(e->value), weir_data(e->value), weir_numel(e->value), &r->delta, 1);
+	weir__flow_births_gradient(f, e->index, e);
+}
+
+/* A loss or a norm that is not finite, zero or tiny: then the step is measured as a whole although it was to be thin. Values are looked
+ * at, and from here on the gradients' counts are taken; those before were finite. */
+static void raise_alarm(weir_flow *f, unsigned kinds, int64_t index)
+{
+	kinds &= ~f->when.known;
+	if (!kinds) return;
+	if (!f->when.alarm) {
+		weir__flow_look_at_values(f, f->pass.root);
+		weir__flow_take_norms(f, index + 1, f->pass.root);
+		weir__births_overflow(f, f->pass.root);
+	}
+	f->when.alarm |= kinds;
+	if (kinds & (ALARM_NONFINITE | ALARM_SPOILT)) weir__births_look_at_leaves(f);
 }
 
 /* Of every pass, so that a loss made of gradients is seen, too; but only nodes of the forward pass. The last pass counts. */
 static void on_backward(const weir_event *e, void *user)
 {
 	weir_flow *f = user;
-	record *r;
 
-	if (e->order > 1 && weir_node(e->node).order) return;
 	forget_old(f, INT64_MAX);
+	if (weir__flow_births_pass(f, e) && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
+		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE | ALARM_SPOILT, e->index);
+		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index);
+	}
+	if (e->order > 1 && weir_node(e->node).order) return;
 	if (e->index != f->when.asked)
 		f->when.shape =
 			f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
 	if (!note_norm(f, e->index, e->norm)) return;
-	if (!f->when.whole) {
-		if (!is_finite(e->norm) || tiny(e)) raise_alarm(f, e);
-		return;
-	}
-	if (!(r = weir__flow_record(f, e->index))) return;
-	r->delta_norm = e->norm;
-	r->delta = e->stats;
-	r->has_delta = true;
+	if (!f->when.whole) raise_alarm(f, alarm_of(e->node, e->norm), e->index);
+	if (f->when.whole || f->when.alarm) note_gradient(f, e);
 }
 
 void weir_flow_options_init(weir_flow_options *o)
@@ -240,6 +255,8 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	f->sum.f32 = f->sum.bf16 = f->sum.f16 = (weir_flow_budget){ UNKNOWN, UNKNOWN, UNKNOWN };
 	f->sum.param_norm = f->sum.param_grad_norm = f->sum.update_norm = f->sum.own_share = UNKNOWN;
 	f->sum.train_loss = f->sum.validation_loss = f->sum.penalty = UNKNOWN;
+	f->sum.noise = (weir_flow_noise){ 0, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN };
+	f->sum.curvature = (weir_flow_curvature){ UNKNOWN, UNKNOWN, 0, UNKNOWN, UNKNOWN };
 	f->sum.measured = f->sum.step - 1;
 	f->life = weir_mark(w).life;
 	weir_hook_options_init(&h);
@@ -281,37 +298,15 @@ void weir_flow_stop(weir_flow *f)
 
 /* ---- one step ---- */
 
-/* Values that no hook saw, because the step was to be thin. */
-static void look_back(weir_flow *f, int64_t root)
-{
-	for (int64_t i = 0; i <= root; i++) {
-		const weir_tensor *t = weir_tape_at(f->w, i);
-		const void *data = takes_part(t) ? value_of(t) : NULL;
-		record *r = weir__flow_record(f, i);
-
-		if (!r) return;
-		if (data) {
-			r->out_norm = weir__norm2(weir_dtype_of(t), data, weir_numel(t), 1);
-			weir__stats(weir_dtype_of(t), data, weir_numel(t), &r->out, 1);
-			r->has_out = true;
-		}
-		if (i >= f->norms || !(f->norm[i] == f->norm[i] || weir__flow_nonfinite(&r->delta))) continue;
-		r->delta_norm = f->norm[i];
-		r->has_delta = true;
-	}
-}
-
 static unsigned seen(const weir_flow *f)
 {
-	unsigned kinds = f->loss_bad ? ALARM_NONFINITE : 0;
+	unsigned kinds = f->loss_bad ? ALARM_NONFINITE | ALARM_SPOILT : 0;
 
 	for (int64_t i = 0; i < f->norms; i++) {
 		const weir_tensor *t = weir_tape_at(f->w, i);
 
 		if (!t || (i < f->records ? !f->rec[i].has_delta : f->norm[i] != f->norm[i])) continue;
-		if (!is_finite(f->norm[i])) kinds |= ALARM_NONFINITE;
-		else if (f->norm[i] == 0) kinds |= ALARM_ZERO;
-		else if (f->norm[i] < (weir_dtype_of(t) == WEIR_F32 ? 0x1p-116 : 0x1p-1002)) kinds |= ALARM_TINY;
+		kinds |= alarm_of(t, f->norm[i]);
 	}
 	return kinds;
 }
@@ -397,7 +392,8 @@ static void begin_step(weir_flow *f)
 	schedule *s = &f->when;
 
 	s->whole = !f->steps || s->requested || f->steps >= s->next;
-	s->requested = false;
+	s->requested = s->looked = s->partial = false;
+	s->alarm = 0;
 	if (s->whole) s->asked = -1;
 	s->timed = !s->whole && s->cycle < TIMED;
 	weir_hook_pause(f->forward, !s->whole);
@@ -429,9 +425,12 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	f->sum.step = f->options.first_step + f->steps;
 	f->sum.loss = weir_numel(loss) == 1 && !weir_node(loss).released ? weir_item(loss) : UNKNOWN;
 	f->sum.subnormals_ieee = weir_ieee_subnormals(w);
-	if (!is_finite(f->sum.loss) && !(f->when.known & ALARM_NONFINITE)) f->when.alarm |= ALARM_NONFINITE;
+	if (!is_finite(f->sum.loss)) f->when.alarm |= (ALARM_NONFINITE | ALARM_SPOILT) & ~f->when.known;
 	whole = f->when.whole || f->when.alarm || f->when.requested;
-	if (whole && !f->when.whole) look_back(f, root);
+	if (whole && !f->when.whole) {
+		weir__flow_look_at_values(f, root);
+		weir__flow_take_norms(f, 0, root);
+	}
 	weir__flow_loss(f);
 	if (whole) measure_whole(f, root);
 	else measure_thin(f);
@@ -441,6 +440,8 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	if (!f->steps) f->verdict_first = f->sum.verdict;
 	weir__flow_record_step(f, whole);
 	settle(f, whole, began);
+	if (f->when.partial && (f->when.alarm & ALARM_TINY) && !f->sum.first_subnormal[1].found)
+		f->when.requested = true; /* the next step tells where */
 	f->steps++;
 	begin_step(f);
 	weir__fp_leave(saved);

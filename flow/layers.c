@@ -78,12 +78,13 @@ static int64_t layer_before(const weir_flow *f, const weir_tensor *t)
 	return deepest;
 }
 
-/* May an operation join node at with layer l's output? It is another layer's output, no deeper than l, or hangs on no layer at all. */
+/* May an operation join node at with layer l's output? It is another layer's output, no deeper than l, or hangs on no layer at all; this
+ * only where layers follow, since behind the last one it is the loss's target. */
 static bool joins(const weir_flow *f, int64_t at, int64_t l)
 {
 	int64_t m = at >= 0 ? f->rec[at].layer : -1;
 
-	if (at >= 0 && f->rec[at].from < 0) return true;
+	if (at >= 0 && f->rec[at].from < 0) return f->layers_go_on;
 
 	return m >= 0 && m != l && f->layers[m].last == at && f->layers[m].public.depth <= f->layers[l].public.depth;
 }
@@ -320,10 +321,23 @@ static int64_t layer_for(weir_flow *f, int64_t i, int64_t root, int64_t latest, 
 	return matrix ? named_layer(f, t, matrix) : -1;
 }
 
+/* The last node that reads a parameter matrix or stands in a module; -1: none does. */
+static int64_t last_of_layers(const weir_flow *f, int64_t root)
+{
+	int64_t i = root;
+
+	for (; i >= 0; i--) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+
+		if (takes_part(t) && !param_of(t) && (matrix_read(t) || weir_node(t).scope[0])) break;
+	}
+	return i;
+}
+
 bool weir__flow_layers(weir_flow *f, int64_t root)
 {
 	bool nodes = by_node(f, root);
-	int64_t latest = -1, until = -1;
+	int64_t latest = -1, until = -1, end = last_of_layers(f, root);
 
 	f->count = 0;
 	for (int64_t i = 0; i < f->records; i++) f->rec[i].layer = f->rec[i].from = f->rec[i].counted = -1;
@@ -332,6 +346,7 @@ bool weir__flow_layers(weir_flow *f, int64_t root)
 		int64_t l = -1;
 
 		if (!t) continue;
+		f->layers_go_on = i < end;
 		if (takes_part(t) && !param_of(t) && !is_constant(t))
 			l = i <= until ? latest
 			    : nodes    ? named_layer(f, t, NULL)

@@ -144,7 +144,7 @@ void weir__flow_measure(weir_flow *f)
 		weir_flow_layer *p = &f->layers[i].public;
 
 		p->weight_norm = p->param_grad_norm = p->update_ratio = UNKNOWN;
-		p->act_slope = p->act_slope_max = p->act_slope_limit = UNKNOWN;
+		p->act_slope = p->act_slope_max = p->act_slope_limit = p->saturated = UNKNOWN;
 	}
 	count_params(f);
 	for (int64_t i = 0; i < f->count; i++) {

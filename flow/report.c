@@ -1,43 +1,30 @@
-/* report.c: the last step's numbers, as a table for people. The JSON form stands in report_json.c. */
+/* report.c: the last step's numbers in the terminal, and the entrance for all forms. What is not known is left out, or a dash in the table. */
 #include "flow/report.h"
 
 #include <string.h>
 
-#include "engine/text.h"
+#include "engine/number.h"
 #include "kernels/fpenv.h"
 
 enum {
-	NAME_WIDTH = 14,
-	COLUMN = 10,
-	REPEATS = 8, /* lines alike from which on the middle ones are left out */
-	SHOWN = 2,   /* of these at either end */
-	LONG = 120,  /* layers from which on the middle is left out in any case */
-	ENDS = 40,   /* and how many remain at either end */
+	WIDE = 150,     /* of lines that can be broken */
+	NAME_MOST = 44, /* of a layer's name; its end tells more than its beginning */
+	LABEL = 9,
 };
 
 static void pad(weir__text *t, size_t from, size_t width)
 {
 	size_t used = t->length - from;
 
-	if (width) weir__text_repeat(t, ' ', used < width ? width - used : 1);
+	weir__text_repeat(t, ' ', used < width ? width - used : 1);
 }
 
-/* A number in a column; what is not known is a dash. */
-static void cell(weir__text *t, double x, char style, int digits, size_t width)
-{
-	size_t from = t->length;
-
-	if (x == x) weir__text_double(t, x, style, digits);
-	else weir__text_str(t, "-");
-	pad(t, from, width);
-}
-
-static void label(weir__text *t, const char *s, size_t width)
+static void label(weir__text *t, const char *s)
 {
 	size_t from = t->length;
 
 	weir__text_str(t, s);
-	pad(t, from, width);
+	pad(t, from, LABEL);
 }
 
 static void flush(weir__text *t, FILE *file)
@@ -48,15 +35,13 @@ static void flush(weir__text *t, FILE *file)
 	weir__text_clear(t);
 }
 
-/* 22,474 */
-static void thousands(weir__text *t, int64_t n)
+/* "   name 1.23e-04", where it is known. */
+static bool figure(weir__text *t, const char *name, double x, char style, int digits)
 {
-	if (n >= 1000) {
-		thousands(t, n / 1000);
-		weir__text_format(t, ",%03d", (int)(n % 1000));
-	} else {
-		weir__text_int(t, n);
-	}
+	if (x != x) return false;
+	weir__text_str(t, name);
+	weir__text_double(t, x, style, digits);
+	return true;
 }
 
 static void head(const weir_flow *f, weir__text *t, FILE *file, const char *model)
@@ -67,247 +52,375 @@ static void head(const weir_flow *f, weir__text *t, FILE *file, const char *mode
 		fputs(model, file); /* of any length */
 	} else {
 		weir__text_format(t, "%lld layers, ", (long long)f->count);
-		thousands(t, s->parameters);
+		weir__report_thousands(t, s->parameters);
 		weir__text_str(t, " parameters");
 	}
 	flush(t, file);
 	weir__text_format(t, "step %lld   loss ", (long long)s->step);
 	weir__text_double(t, s->loss, 'p', 4);
 	weir__text_str(t, "   |dL/dx| ");
-	cell(t, s->input_delta_norm, 'e', 2, 0);
+	weir__report_number(t, s->input_delta_norm, 'e', 2);
 	weir__text_format(t, "   non-finite %lld   subnormal %lld   %s", (long long)s->nonfinite,
 			  (long long)s->subnormals,
 			  s->subnormals_ieee ? "IEEE subnormals" : "subnormals flushed to zero");
+	if (figure(t, "   measured at ", 100 * s->own_share, 'f', 1)) weir__text_str(t, " % of the step");
+	flush(t, file);
+	if (s->measured >= s->step || !f->count) return;
+	weir__text_format(t, "layers as measured in step %lld, norms of this one", (long long)s->measured);
 	flush(t, file);
 }
 
 /* ---- the table ---- */
 
-static void columns(weir__text *t, FILE *file, size_t name_width)
-{
-	static const char *const names[] = { "|delta|", "gain",     "|dW|",  "|W|",  "rms f'",
-					     "rms out", "out gain", "zero%", "upd/w" };
+typedef struct table {
+	const weir_flow *f;
+	unsigned shown;
+	size_t name_width, width[WEIR__COLUMNS];
+} table;
 
-	label(t, "layer", name_width);
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++) label(t, names[i], COLUMN);
-	weir__text_str(t, "operations");
-	flush(t, file);
+/* A long name loses its beginning, at a whole character. */
+static void short_name(weir__text *t, const weir_flow_layer *p)
+{
+	char buf[1024];
+	weir__text name;
+	size_t cut;
+
+	weir__text_fixed(&name, buf, sizeof buf);
+	weir__report_name(&name, p);
+	if (name.length <= NAME_MOST) {
+		weir__text_str(t, buf);
+		return;
+	}
+	cut = name.length - (NAME_MOST - 3);
+	while (((unsigned char)buf[cut] & 0xc0) == 0x80) cut++;
+	weir__text_str(t, "...");
+	weir__text_str(t, buf + cut);
 }
 
-static void row_name(const weir_flow_layer *p, weir__text *t)
+/* As wide as the widest cell that stands there. */
+static void measure(table *b, const weir__lines *lines)
 {
-	weir__text_str(t, p->name);
-	if (p->call > 1) weir__text_format(t, " #%lld", (long long)p->call);
+	char buf[256];
+	weir__text t;
+
+	weir__text_fixed(&t, buf, sizeof buf);
+	b->name_width = strlen("layer");
+	for (int c = 0; c < WEIR__COLUMNS; c++) b->width[c] = strlen(weir__column_name(c));
+	for (int64_t i = 0; i < lines->count; i++) {
+		const weir_flow_layer *p = &b->f->layers[lines->line[i].first].public;
+
+		if (lines->line[i].last > lines->line[i].first) continue;
+		short_name(&t, p);
+		if (t.length > b->name_width) b->name_width = t.length;
+		for (int c = 0; c < WEIR__COLUMNS; c++) {
+			weir__text_clear(&t);
+			weir__column_cell(&t, p, c);
+			if (t.length > b->width[c]) b->width[c] = t.length;
+		}
+		weir__text_clear(&t);
+	}
 }
 
-/* What a layer does to what passes through it: the cells that repeat where layers are alike. */
-static void factors(const weir_flow_layer *p, weir__text *t)
-{
-	cell(t, p->weight_norm, 'p', 4, COLUMN);
-	cell(t, p->act_slope, 'f', 4, COLUMN);
-}
-
-static void remarks(const weir_flow_layer *p, weir__text *t)
-{
-	weir__text_str(t, p->op);
-	if (p->out_nonfinite) weir__text_str(t, "   output not finite");
-	if (p->nonfinite) weir__text_str(t, "   gradient not finite");
-	if (p->out_subnormals) weir__text_str(t, "   output subnormal");
-	if (p->subnormals) weir__text_str(t, "   gradient subnormal");
-	if (p->out_zeros == 1) weir__text_str(t, "   output all zero");
-	if (p->zeros == 1) weir__text_str(t, "   gradient all zero");
-}
-
-static void row(const weir_flow_layer *p, weir__text *t, FILE *file, size_t name_width)
+static void row(const table *b, const weir_flow_layer *p, weir__text *t, FILE *file)
 {
 	size_t from = t->length;
 
-	row_name(p, t);
-	pad(t, from, name_width);
-	if (p->nonfinite) label(t, p->delta_norm == p->delta_norm ? "inf" : "nan", COLUMN);
-	else cell(t, p->delta_norm, 'e', 2, COLUMN);
-	cell(t, p->gain, 'f', 4, COLUMN);
-	cell(t, p->param_grad_norm, 'e', 2, COLUMN);
-	factors(p, t);
-	if (p->out_nonfinite) label(t, p->out_norm == p->out_norm ? "inf" : "nan", COLUMN);
-	else cell(t, p->out_norm, 'p', 4, COLUMN);
-	cell(t, p->out_gain, 'f', 4, COLUMN);
-	cell(t, 100 * p->out_zeros, 'f', 1, COLUMN);
-	cell(t, p->update_ratio, 'e', 1, COLUMN);
-	remarks(p, t);
+	if (p) short_name(t, p);
+	else weir__text_str(t, "layer");
+	pad(t, from, b->name_width + 2);
+	for (int c = 0; c < WEIR__COLUMNS; c++) {
+		if (!(b->shown >> c & 1)) continue;
+		from = t->length;
+		if (p) weir__column_cell(t, p, c);
+		else weir__text_str(t, weir__column_name(c));
+		pad(t, from, b->width[c] + 2);
+	}
+	if (p) weir__report_remarks(t, p);
+	else weir__text_str(t, "operations");
 	flush(t, file);
 }
 
-/* The lines of two layers read the same but for the norms, which follow from the gains. */
-static bool alike(const weir_flow_layer *a, const weir_flow_layer *b)
+/* What the columns are that stand there. */
+static void legend(const table *b, weir__text *t, FILE *file)
 {
-	const weir_flow_layer *p[2] = { a, b };
-	char buf[2][512];
-	weir__text t[2];
+	for (int c = 0; c < WEIR__COLUMNS; c++) {
+		size_t more = strlen(weir__column_name(c)) + strlen(weir__column_legend(c)) + 5;
 
-	for (int i = 0; i < 2; i++) {
-		weir__text_fixed(&t[i], buf[i], sizeof buf[i]);
-		cell(&t[i], p[i]->gain, 'f', 4, COLUMN);
-		cell(&t[i], p[i]->out_gain, 'f', 4, COLUMN);
-		cell(&t[i], 100 * p[i]->out_zeros, 'f', 1, COLUMN);
-		cell(&t[i], p[i]->update_ratio, 'e', 1, COLUMN);
-		factors(p[i], &t[i]);
-		remarks(p[i], &t[i]);
+		if (!(b->shown >> c & 1)) continue;
+		if (t->length && t->length + more > WIDE) flush(t, file);
+		weir__text_format(t, "%s%s: %s", t->length ? "   " : "", weir__column_name(c), weir__column_legend(c));
 	}
-	return t[0].length == t[1].length && !memcmp(buf[0], buf[1], t[0].length);
-}
-
-/* In place of layers begin .. end - 1. */
-static void left_out(const weir_flow *f, weir__text *t, FILE *file, int64_t begin, int64_t end, bool same)
-{
-	double low = UNKNOWN, high = UNKNOWN;
-
-	for (int64_t i = begin; i < end; i++) {
-		double g = f->layers[i].public.gain;
-
-		if (!(low <= g)) low = g == g ? g : low;
-		if (!(high >= g)) high = g == g ? g : high;
-	}
-	weir__text_format(t, "  ... %lld more%s, ", (long long)(end - begin), same ? " like it" : "");
-	row_name(&f->layers[begin].public, t);
-	weir__text_str(t, " to ");
-	row_name(&f->layers[end - 1].public, t);
-	if (!same && low == low) {
-		weir__text_str(t, ", gain ");
-		weir__text_double(t, low, 'f', 4);
-		weir__text_str(t, " to ");
-		weir__text_double(t, high, 'f', 4);
-	}
-	flush(t, file);
+	if (t->length) flush(t, file);
 }
 
 static void rows(const weir_flow *f, weir__text *t, FILE *file)
 {
-	size_t width = NAME_WIDTH;
-	bool is_long = f->count > LONG;
+	table b = { .f = f, .shown = weir__columns_shown(f) };
+	weir__lines lines;
 
-	for (int64_t i = 0; i < f->count; i++) {
-		size_t n = strlen(f->layers[i].public.name) + 2;
+	if (!f->count || !weir__report_lines(f, &lines)) return;
+	measure(&b, &lines);
+	row(&b, NULL, t, file);
+	for (int64_t i = 0; i < lines.count; i++) {
+		const weir__line *l = &lines.line[i];
 
-		if (n > width) width = n < 60 ? n : 60;
-	}
-	columns(t, file, width);
-	for (int64_t i = 0; i < f->count;) {
-		int64_t j = i + 1;
-
-		while (j < f->count && alike(&f->layers[i].public, &f->layers[j].public)) j++;
-		if (j - i >= REPEATS) {
-			for (int64_t k = i; k < i + SHOWN; k++) row(&f->layers[k].public, t, file, width);
-			left_out(f, t, file, i + SHOWN, j - SHOWN, true);
-			for (int64_t k = j - SHOWN; k < j; k++) row(&f->layers[k].public, t, file, width);
-			i = j;
-		} else if (is_long && i >= ENDS && i < f->count - ENDS) {
-			left_out(f, t, file, i, f->count - ENDS, false);
-			i = f->count - ENDS;
-		} else {
-			row(&f->layers[i].public, t, file, width);
-			i++;
+		if (l->first == l->last) {
+			row(&b, &f->layers[l->first].public, t, file);
+			continue;
 		}
+		weir__text_str(t, "  ");
+		weir__report_left_out(f, l, t);
+		flush(t, file);
 	}
+	weir__report_lines_free(f, &lines);
+	legend(&b, t, file);
 }
 
 /* ---- what follows from it ---- */
 
-static void legend(weir__text *t, FILE *file)
+static void total_line(const weir_flow_summary *s, weir__text *t, FILE *file)
 {
-	static const char *const lines[] = {
-		"|delta| gradient at the layer's output   gain: what the layer multiplies it by on its way back; 1 passes it unchanged",
-		"|dW| gradient of its parameters   |W| its weights (Frobenius)   rms f' slope of its activation: W and f' make the gain",
-		"rms out: its output   out gain: what it multiplies its input by   zero%: zeros in its output   upd/w: |last update| / |W|",
-	};
+	label(t, "total");
+	weir__text_str(t, "actual ");
+	if (is_finite(s->actual_bits)) weir__report_power(t, s->actual_bits);
+	else weir__report_number(t, s->total_gain, 'e', 2);
+	if (s->bound_bits == s->bound_bits) {
+		weir__text_str(t, "   bound ");
+		weir__report_power(t, s->bound_bits);
+		weir__text_str(t, "   slack ");
+		weir__report_power(t, s->slack_bits);
+		if (s->slack_bits == s->slack_bits) weir__text_str(t, "x");
+	}
+	weir__text_str(t, "   what is left of the last layer's gradient at the first layer's input");
+	flush(t, file);
+}
 
-	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-		weir__text_str(t, lines[i]);
+static void slope_line(const weir_flow_summary *s, weir__text *t, FILE *file)
+{
+	label(t, "slope");
+	weir__report_ratio(t, s->gain_per_layer);
+	weir__text_str(t, " per layer = ");
+	weir__report_number(t, s->bits_per_layer, 'f', 2);
+	weir__text_str(t, " bits   R2 ");
+	weir__report_number(t, s->r2, 'f', 3);
+	if (s->chi1 == s->chi1 && s->chi1 >= 0) {
+		weir__text_str(t, "   theory ");
+		weir__report_ratio(t, __builtin_sqrt(s->chi1));
+	}
+	if (is_finite(s->xi) && figure(t, "   depth scale xi ", s->xi, 'p', 3)) weir__text_str(t, " layers");
+	figure(t, "   fixed point q* ", s->q_star, 'p', 3);
+	flush(t, file);
+}
+
+static void budget_line(const weir_flow_summary *s, weir__text *t, FILE *file)
+{
+	const struct {
+		const char *name;
+		const weir_flow_budget *budget;
+	} types[] = { { "f32 ", &s->f32 }, { "bf16 ", &s->bf16 }, { "f16 ", &s->f16 } };
+	bool some = false;
+
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		size_t from = t->length;
+
+		if (some) weir__text_str(t, "; ");
+		else label(t, "budget");
+		weir__text_str(t, types[i].name);
+		if (weir__report_budget(t, types[i].budget, some ? "" : " more such layers")) {
+			some = true;
+			continue;
+		}
+		t->length = from;
+		t->data[from] = 0;
+	}
+	if (some) flush(t, file);
+}
+
+static void wholes(const weir_flow *f, weir__text *t, FILE *file)
+{
+	for (int64_t i = 0; i < f->n_wholes; i++) {
+		const weir_flow_whole *m = &f->wholes[i];
+
+		label(t, "module");
+		weir__text_format(t, "%s, called %lld times: gain ", m->name, (long long)m->calls);
+		weir__report_ratio(t, m->gain_per_call);
+		weir__text_str(t, " per call, ");
+		weir__report_number(t, m->gain, 'e', 2);
+		weir__text_str(t, " in all");
+		figure(t, "   |dW| ", m->param_grad_norm, 'e', 2);
+		figure(t, "   |W| ", m->weight_norm, 'p', 4);
 		flush(t, file);
 	}
 }
 
-/* One line: what, the operation, and how many layers were passed until then. */
-static void birth(weir__text *t, FILE *file, const char *what, const char *thing, const weir_flow_birth *b)
+static void births(const weir_flow_summary *s, weir__text *t, FILE *file)
 {
-	if (!b->found) return;
-	label(t, what, 9);
-	weir__text_format(t, "first %s: %s%s (%s%s%s)", thing, b->backward ? "gradient of " : "", b->layer, b->op,
-			  b->here[0] ? ", " : "", b->here);
-	if (b->depth)
-		weir__text_format(t, ", layer %lld from the %s", (long long)b->depth, b->backward ? "output" : "input");
-	weir__text_format(t, ", step %lld", (long long)b->step);
+	const weir_flow_birth *b;
+	const char *what, *thing;
+
+	for (int i = 0; weir__report_birth_at(s, i, &b, &what, &thing); i++) {
+		if (!b->found) continue;
+		label(t, what);
+		weir__report_birth(t, thing, b);
+		flush(t, file);
+		label(t, "");
+		weir__report_origin(t, b);
+		if (t->length > LABEL) flush(t, file);
+		weir__text_clear(t);
+		label(t, "");
+		weir__text_str(t, "path: ");
+		weir__report_path(t, b);
+		if (b->path && b->path_length > 0) flush(t, file);
+		weir__text_clear(t);
+	}
+}
+
+static void norms_line(const weir_flow_summary *s, weir__text *t, FILE *file)
+{
+	bool some;
+
+	label(t, "norms");
+	some = figure(t, "all weights ", s->param_norm, 'p', 4);
+	some |= figure(t, some ? "   all gradients " : "all gradients ", s->param_grad_norm, 'e', 2);
+	some |= figure(t, some ? "   update " : "update ", s->update_norm, 'e', 2);
+	if (some) flush(t, file);
+	weir__text_clear(t);
+}
+
+static void spikes_line(const weir_flow *f, weir__text *t, FILE *file)
+{
+	const weir_flow_summary *s = &f->sum;
+	int64_t layers = 0, most = 0;
+
+	for (int64_t i = 0; i < f->count; i++) {
+		layers += f->layers[i].public.spikes > 0;
+		if (f->layers[i].public.spikes > f->layers[most].public.spikes) most = i;
+	}
+	if (!layers && !s->grad_spikes && !s->loss_spikes) return;
+	label(t, "spikes");
+	weir__text_format(t, "so far: gradient norm %lld%s, loss %lld%s", (long long)s->grad_spikes,
+			  s->grad_spike ? " (now)" : "", (long long)s->loss_spikes, s->loss_spike ? " (now)" : "");
+	if (layers) {
+		weir__text_format(t, ", %lld layer%s, most in ", (long long)layers, layers > 1 ? "s" : "");
+		weir__report_name(t, &f->layers[most].public);
+		weir__text_format(t, ": %lld", (long long)f->layers[most].public.spikes);
+	}
 	flush(t, file);
+}
+
+static void loss_lines(const weir_flow_summary *s, weir__text *t, FILE *file)
+{
+	static const char *const means[] = {
+		[WEIR_LOSS_GUESSING] = ", flat at ln(classes): a sign of vanishing gradients",
+		[WEIR_LOSS_JUMPING] = ": a sign of exploding gradients",
+		[WEIR_LOSS_NONFINITE] = "",
+	};
+
+	if (s->loss_sign != WEIR_LOSS_PLAIN) {
+		label(t, "loss");
+		weir__text_format(t, "%s for %lld step%s%s", weir_loss_sign_name(s->loss_sign),
+				  (long long)s->loss_sign_steps, s->loss_sign_steps == 1 ? "" : "s",
+				  means[s->loss_sign]);
+		flush(t, file);
+	}
+	if (s->train_loss != s->train_loss && s->validation_loss != s->validation_loss) return;
+	label(t, "losses");
+	weir__text_str(t, "train ");
+	weir__report_number(t, s->train_loss, 'p', 4);
+	weir__text_str(t, "   validation ");
+	weir__report_number(t, s->validation_loss, 'p', 4);
+	figure(t, "   gap ", s->validation_loss - s->train_loss, 'p', 4);
+	figure(t, "   L2 penalty ", s->penalty, 'p', 4);
+	flush(t, file);
+}
+
+/* What was measured on request. */
+static void on_request(const weir_flow_summary *s, weir__text *t, FILE *file)
+{
+	const weir_flow_noise *n = &s->noise;
+	const weir_flow_curvature *c = &s->curvature;
+
+	if (n->samples) {
+		label(t, "noise");
+		weir__text_format(t, "gradients of %lld samples ", (long long)n->samples);
+		weir__report_number(t, n->norm_min, 'e', 2);
+		figure(t, " to ", n->norm_max, 'e', 2);
+		figure(t, ", median ", n->norm_median, 'e', 2);
+		figure(t, "   their mean ", n->grad_norm, 'e', 2);
+		weir__text_str(t, "   noise scale ");
+		if (n->noise_scale > 1e300) weir__text_str(t, "beyond this batch: no signal is left in its mean");
+		else weir__report_number(t, n->noise_scale, 'p', 3);
+		flush(t, file);
+	}
+	if (c->top == c->top || c->trace == c->trace) {
+		label(t, "Hessian");
+		weir__text_str(t, "largest eigenvalue ");
+		weir__report_number(t, c->top, 'p', 4);
+		figure(t, " (residual ", c->residual, 'e', 1);
+		weir__text_str(t, c->residual == c->residual ? ")   trace " : "   trace ");
+		weir__report_number(t, c->trace, 'p', 4);
+		figure(t, " +- ", c->trace_error, 'p', 2);
+		flush(t, file);
+	}
 }
 
 static void verdict(const weir_flow *f, weir__text *t, FILE *file)
 {
 	const weir_flow_summary *s = &f->sum;
 
-	label(t, "VERDICT", 9);
+	label(t, "VERDICT");
 	for (const char *c = weir_verdict_name(s->verdict); *c; c++)
 		weir__text_bytes(t, &(char){ *c >= 'a' && *c <= 'z' ? (char)(*c - 'a' + 'A') : *c }, 1);
 	if (s->verdict > WEIR_FLOW_HEALTHY && f->count) {
 		weir__text_str(t, ", ");
-		row_name(&f->layers[s->last_layer].public, t);
+		weir__report_name(t, &f->layers[s->last_layer].public);
 		if (s->last_layer > s->first_layer) {
 			weir__text_str(t, " .. ");
-			row_name(&f->layers[s->first_layer].public, t);
+			weir__report_name(t, &f->layers[s->first_layer].public);
 		}
 	}
 	flush(t, file);
 	if (!s->cause && !s->evidence[0]) return;
-	label(t, "cause", 9);
+	label(t, "cause");
 	weir__text_str(t, s->cause ? s->cause : "");
 	weir__text_str(t, s->cause && s->evidence[0] ? ": " : "");
 	weir__text_str(t, s->evidence);
 	flush(t, file);
 }
 
-static void conclusion(const weir_flow *f, weir__text *t, FILE *file)
+static void table_form(const weir_flow *f, FILE *file, const char *model)
 {
 	const weir_flow_summary *s = &f->sum;
+	weir__text t;
+	char buf[4096];
 
-	label(t, "total", 9);
-	cell(t, s->total_gain, 'e', 2, 0);
-	weir__text_str(t, "   what is left of the last layer's gradient at the first layer's input");
-	flush(t, file);
-	label(t, "slope", 9);
-	cell(t, s->gain_per_layer, 'f', 4, 0);
-	weir__text_str(t, " per layer = ");
-	cell(t, s->bits_per_layer, 'f', 2, 0);
-	weir__text_str(t, " bits   R2 ");
-	cell(t, s->r2, 'f', 3, 0);
-	flush(t, file);
-	birth(t, file, "overflow", "inf", &s->first_inf);
-	birth(t, file, "NaN", "NaN", &s->first_nan);
-	for (int backward = 0; backward < 2; backward++) {
-		birth(t, file, "underflow", "subnormal", &s->first_subnormal[backward]);
-		birth(t, file, "zero", "nothing but zeros", &s->first_zero[backward]);
-	}
-	verdict(f, t, file);
+	weir__text_fixed(&t, buf, sizeof buf);
+	head(f, &t, file, model);
+	rows(f, &t, file);
+	total_line(s, &t, file);
+	slope_line(s, &t, file);
+	budget_line(s, &t, file);
+	wholes(f, &t, file);
+	norms_line(s, &t, file);
+	spikes_line(f, &t, file);
+	loss_lines(s, &t, file);
+	births(s, &t, file);
+	on_request(&f->sum, &t, file);
+	verdict(f, &t, file);
+	weir__flow_say_whatif(f, &t, file);
 }
 
 bool weir_flow_report(const weir_flow *f, FILE *file, weir_flow_form form, const char *model)
 {
 	weir_fp_state saved;
-	weir__text t;
-	char buf[2048];
 
 	if (!f || !file || !weir_ok(f->w)) return false;
 	saved = weir__fp_enter(true);
-	if (form == WEIR_FLOW_JSON) {
-		weir__flow_json(f, file, model);
-	} else {
-		weir__text_fixed(&t, buf, sizeof buf);
-		head(f, &t, file, model);
-		rows(f, &t, file);
-		legend(&t, file);
-		conclusion(f, &t, file);
-		weir__flow_say_whatif(f, &t, file);
-	}
+	if (form == WEIR_FLOW_JSON) weir__flow_json(f, file, model);
+	else if (form == WEIR_FLOW_HTML) weir__flow_html(f, file, model);
+	else table_form(f, file, model);
 	weir__fp_leave(saved);
-	if (!fflush(file) && !ferror(file)) return true;
+	if (!fflush(file) && !ferror(file)) return weir_ok(f->w);
 	weir_fail(f->w, WEIR_ERR_IO, "weir_flow_report: the report could not be written");
 	return false;
 }

@@ -1,19 +1,35 @@
 /* report_json.c: the last step's numbers as one JSON object. What is not finite or not known is null.
  *
- *   {"schema": "weir.flow/1", "model": text or null, "parameters", "step", "loss", "subnormals": "ieee" or "flush", "input_delta_norm",
+ *   {"schema": "weir.flow/1", "model": text or null, "parameters", "step", "measured" (step that layers and verdict are of), "loss",
+ *    "subnormals": "ieee" or "flush", "own_share" (of the step's time, spent on measuring), "input_delta_norm",
  *    "layers": [from the input side to the output side: {"name", "call", "depth", "op", "out_norm", "out_gain", "delta_norm", "gain",
- *        "weight_norm", "act_slope", "act_slope_max", "param_grad_norm", "update_ratio",
+ *        "weight_norm", "act_slope", "act_slope_max", "act_slope_limit", "saturated" (share), "theory_gain",
+ *        "stretch_low", "stretch_high", "alignment", "units", "dead_units", "delta_median", "delta_spread" (log2), "spikes", "spike",
+ *        "param_grad_norm", "update_ratio",
  *        of the gradient at the output: "zeros" (share), "subnormals", "nonfinite" (counts),
  *        of the output: "out_zeros", "out_subnormals", "out_nonfinite"}],
- *    "slope": {"gain_per_layer", "bits_per_layer", "r2"}, "total": {"gain"},
+ *    "modules": [called several times: {"name", "calls", "first", "last" (places in layers, from 1), "gain", "gain_per_call",
+ *        "param_grad_norm", "weight_norm"}],
+ *    "slope": {"gain_per_layer", "bits_per_layer", "r2"},
+ *    "theory": {"gain_per_layer" (sqrt of chi1), "q_star", "chi1", "xi"},
+ *    "total": {"gain", "actual_bits", "bound_bits", "slack_bits"},
+ *    "budget": {"f32", "bf16", "f16": {"subnormal", "zero", "overflow": layers}},
+ *    "norms": {"parameters", "gradients", "update"},
+ *    "nonfinite", "subnormal": counts over all layers' gradients,
+ *    "spikes": {"gradient", "loss": counts, "gradient_now", "loss_now"},
+ *    "loss_sign": {"sign", "steps"}, "losses": {"train", "validation", "gap", "penalty"},
+ *    "noise": {"samples", "grad_norm", "mean_square", "variance", "noise_scale", "norm_min", "norm_median", "norm_max"},
+ *    "curvature": {"top", "residual", "iterations", "trace", "trace_error"}, (null numbers where not asked for)
  *    "verdict", "cause", "evidence", "range": null or {"first", "last"} (names),
  *    "first_inf", "first_nan": null or a birth,
  *    "first_subnormal", "first_zero": {"forward", "backward": null or a birth}}
  *
- * A birth is {"layer", "op", "here", "pass": "forward" or "backward", "node", "number", "depth", "step"}: number is the place of its layer
- * in "layers", from 1, and depth how many layers were passed by then, its own included: from the inputs in the forward pass,
- * from the outputs in the backward pass. The depth at which 0.5^L underflows is read there. */
+ * A birth is {"layer", "op", "here", "pass": "forward" or "backward", "node", "number", "depth", "step", "shape", "element", "value" (text, for
+ * it may be inf), "operands", "path": [text], "propagators"}: number is the place of its layer in "layers", from 1, and depth how
+ * many layers were passed by then, its own included: from the inputs in the forward pass, from the outputs in the backward
+ * pass. The depth at which 0.5^L underflows is read there. */
 #include "engine/json_write.h"
+#include "engine/number.h"
 #include "flow/report.h"
 
 static void number(weir__json *j, const char *key, double x)
@@ -34,6 +50,26 @@ static void text(weir__json *j, const char *key, const char *s)
 	weir__json_string(j, s);
 }
 
+/* -1: not known. */
+static void known_count(weir__json *j, const char *key, int64_t x)
+{
+	weir__json_key(j, key);
+	if (x < 0) weir__json_null(j);
+	else weir__json_int(j, x);
+}
+
+static void truth(weir__json *j, const char *key, bool x)
+{
+	weir__json_key(j, key);
+	weir__json_bool(j, x);
+}
+
+static void object(weir__json *j, const char *key)
+{
+	weir__json_key(j, key);
+	weir__json_begin_object(j);
+}
+
 static void layer_object(weir__json *j, const weir_flow_layer *p)
 {
 	weir__json_begin_object(j);
@@ -48,6 +84,18 @@ static void layer_object(weir__json *j, const weir_flow_layer *p)
 	number(j, "weight_norm", p->weight_norm);
 	number(j, "act_slope", p->act_slope);
 	number(j, "act_slope_max", p->act_slope_max);
+	number(j, "act_slope_limit", p->act_slope_limit);
+	number(j, "saturated", p->saturated);
+	number(j, "theory_gain", p->theory_gain);
+	number(j, "stretch_low", p->stretch_low);
+	number(j, "stretch_high", p->stretch_high);
+	number(j, "alignment", p->alignment);
+	known_count(j, "units", p->units);
+	known_count(j, "dead_units", p->dead_units);
+	number(j, "delta_median", p->delta_median);
+	number(j, "delta_spread", p->delta_spread);
+	count(j, "spikes", p->spikes);
+	truth(j, "spike", p->spike);
 	number(j, "param_grad_norm", p->param_grad_norm);
 	number(j, "update_ratio", p->update_ratio);
 	number(j, "zeros", p->zeros);
@@ -61,6 +109,9 @@ static void layer_object(weir__json *j, const weir_flow_layer *p)
 
 static void birth(weir__json *j, const char *key, const weir_flow_birth *b)
 {
+	char buf[WEIR__NUMBER_MAX];
+	weir__text value;
+
 	weir__json_key(j, key);
 	if (!b->found) {
 		weir__json_null(j);
@@ -75,13 +126,23 @@ static void birth(weir__json *j, const char *key, const weir_flow_birth *b)
 	count(j, "number", b->number);
 	count(j, "depth", b->depth);
 	count(j, "step", b->step);
+	text(j, "shape", b->shape);
+	count(j, "element", b->element);
+	weir__text_fixed(&value, buf, sizeof buf);
+	weir__text_double(&value, b->value, 'g', 0);
+	text(j, "value", b->shape ? buf : NULL);
+	text(j, "operands", b->operands);
+	weir__json_key(j, "path");
+	weir__json_begin_array(j);
+	for (int64_t i = 0; b->path && i < b->path_length; i++) weir__json_string(j, b->path[i]);
+	weir__json_end(j);
+	count(j, "propagators", b->propagators);
 	weir__json_end(j);
 }
 
 static void both(weir__json *j, const char *key, const weir_flow_birth b[2])
 {
-	weir__json_key(j, key);
-	weir__json_begin_object(j);
+	object(j, key);
 	birth(j, "forward", &b[0]);
 	birth(j, "backward", &b[1]);
 	weir__json_end(j);
@@ -102,6 +163,101 @@ static void range(weir__json *j, const weir_flow *f)
 	weir__json_end(j);
 }
 
+static void modules(weir__json *j, const weir_flow *f)
+{
+	weir__json_key(j, "modules");
+	weir__json_begin_array(j);
+	for (int64_t i = 0; i < f->n_wholes; i++) {
+		const weir_flow_whole *m = &f->wholes[i];
+
+		weir__json_begin_object(j);
+		text(j, "name", m->name);
+		count(j, "calls", m->calls);
+		count(j, "first", m->first_layer + 1);
+		count(j, "last", m->last_layer + 1);
+		number(j, "gain", m->gain);
+		number(j, "gain_per_call", m->gain_per_call);
+		number(j, "param_grad_norm", m->param_grad_norm);
+		number(j, "weight_norm", m->weight_norm);
+		weir__json_end(j);
+	}
+	weir__json_end(j);
+}
+
+static void over_depth(weir__json *j, const weir_flow_summary *s)
+{
+	object(j, "slope");
+	number(j, "gain_per_layer", s->gain_per_layer);
+	number(j, "bits_per_layer", s->bits_per_layer);
+	number(j, "r2", s->r2);
+	weir__json_end(j);
+	object(j, "theory");
+	number(j, "gain_per_layer", s->chi1 >= 0 ? __builtin_sqrt(s->chi1) : UNKNOWN);
+	number(j, "q_star", s->q_star);
+	number(j, "chi1", s->chi1);
+	number(j, "xi", s->xi);
+	weir__json_end(j);
+	object(j, "total");
+	number(j, "gain", s->total_gain);
+	number(j, "actual_bits", s->actual_bits);
+	number(j, "bound_bits", s->bound_bits);
+	number(j, "slack_bits", s->slack_bits);
+	weir__json_end(j);
+}
+
+static void budget(weir__json *j, const char *key, const weir_flow_budget *b)
+{
+	object(j, key);
+	number(j, "subnormal", b->subnormal);
+	number(j, "zero", b->zero);
+	number(j, "overflow", b->overflow);
+	weir__json_end(j);
+}
+
+static void over_steps(weir__json *j, const weir_flow_summary *s)
+{
+	object(j, "norms");
+	number(j, "parameters", s->param_norm);
+	number(j, "gradients", s->param_grad_norm);
+	number(j, "update", s->update_norm);
+	weir__json_end(j);
+	count(j, "nonfinite", s->nonfinite);
+	count(j, "subnormal", s->subnormals);
+	object(j, "spikes");
+	count(j, "gradient", s->grad_spikes);
+	count(j, "loss", s->loss_spikes);
+	truth(j, "gradient_now", s->grad_spike);
+	truth(j, "loss_now", s->loss_spike);
+	weir__json_end(j);
+	object(j, "loss_sign");
+	text(j, "sign", weir_loss_sign_name(s->loss_sign));
+	count(j, "steps", s->loss_sign_steps);
+	weir__json_end(j);
+	object(j, "noise");
+	count(j, "samples", s->noise.samples);
+	number(j, "grad_norm", s->noise.grad_norm);
+	number(j, "mean_square", s->noise.mean_square);
+	number(j, "variance", s->noise.variance);
+	number(j, "noise_scale", s->noise.noise_scale);
+	number(j, "norm_min", s->noise.norm_min);
+	number(j, "norm_median", s->noise.norm_median);
+	number(j, "norm_max", s->noise.norm_max);
+	weir__json_end(j);
+	object(j, "curvature");
+	number(j, "top", s->curvature.top);
+	number(j, "residual", s->curvature.residual);
+	count(j, "iterations", s->curvature.iterations);
+	number(j, "trace", s->curvature.trace);
+	number(j, "trace_error", s->curvature.trace_error);
+	weir__json_end(j);
+	object(j, "losses");
+	number(j, "train", s->train_loss);
+	number(j, "validation", s->validation_loss);
+	number(j, "gap", s->validation_loss - s->train_loss);
+	number(j, "penalty", s->penalty);
+	weir__json_end(j);
+}
+
 void weir__flow_json(const weir_flow *f, FILE *file, const char *model)
 {
 	const weir_flow_summary *s = &f->sum;
@@ -113,23 +269,23 @@ void weir__flow_json(const weir_flow *f, FILE *file, const char *model)
 	text(&j, "model", model);
 	count(&j, "parameters", s->parameters);
 	count(&j, "step", s->step);
+	count(&j, "measured", s->measured);
 	number(&j, "loss", s->loss);
 	text(&j, "subnormals", s->subnormals_ieee ? "ieee" : "flush");
+	number(&j, "own_share", s->own_share);
 	number(&j, "input_delta_norm", s->input_delta_norm);
 	weir__json_key(&j, "layers");
 	weir__json_begin_array(&j);
 	for (int64_t i = 0; i < f->count; i++) layer_object(&j, &f->layers[i].public);
 	weir__json_end(&j);
-	weir__json_key(&j, "slope");
-	weir__json_begin_object(&j);
-	number(&j, "gain_per_layer", s->gain_per_layer);
-	number(&j, "bits_per_layer", s->bits_per_layer);
-	number(&j, "r2", s->r2);
+	modules(&j, f);
+	over_depth(&j, s);
+	object(&j, "budget");
+	budget(&j, "f32", &s->f32);
+	budget(&j, "bf16", &s->bf16);
+	budget(&j, "f16", &s->f16);
 	weir__json_end(&j);
-	weir__json_key(&j, "total");
-	weir__json_begin_object(&j);
-	number(&j, "gain", s->total_gain);
-	weir__json_end(&j);
+	over_steps(&j, s);
 	text(&j, "verdict", weir_verdict_name(s->verdict));
 	text(&j, "cause", s->cause);
 	text(&j, "evidence", s->evidence);

@@ -200,6 +200,29 @@ static bool open_layer(weir_flow *f, int64_t i, jacobian *j)
 	return weir__jacobian_intact(f->w, x, y) && weir__jacobian_open(j, x, y);
 }
 
+/* Is layer l the only one that reads its input? Then its measured gain is the stretch of one direction. */
+static bool reads_alone(const weir_flow *f, int64_t l)
+{
+	const weir_tensor *in = weir_tape_at(f->w, f->layers[l].input);
+
+	for (int64_t i = f->layers[l].input + 1; in && i < f->records; i++) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+
+		for (int k = 0; t && f->rec[i].layer != l && k < weir_node(t).inputs; k++) {
+			if (weir_input(t, k) == in && f->rec[i].has_delta) return false;
+		}
+	}
+	return in != NULL;
+}
+
+/* The iteration stops early where singular values lie close together; the gradient itself may have been stretched more. */
+static void include_gain(const weir_flow *f, int64_t l, weir_flow_interval *r)
+{
+	double gain = f->layers[l].public.gain;
+
+	if (gain > r->low && !(gain > r->high) && reads_alone(f, l)) r->low = gain;
+}
+
 void weir__flow_stretch(weir_flow *f)
 {
 	int iterations = f->options.stretch;
@@ -222,6 +245,7 @@ void weir__flow_stretch(weir_flow *f)
 			r = (weir_flow_interval){ UNKNOWN, UNKNOWN, 0 };
 		weir__jacobian_close(&j);
 		weir_clear_error(f->stretch->c); /* out of memory there: no number */
+		include_gain(f, i, &r);
 		p->stretch_low = r.low;
 		p->stretch_high = r.high;
 		if (is_finite(p->gain / r.low)) p->alignment = p->gain / r.low;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sees to the packages that features of the build need: scripts/deps.sh FEATURE...
 #
-#   build      compiler, CMake, OpenMP                    test       cmocka, pkg-config, g++, jansson
+#   build      compiler, CMake, OpenMP                    test       cmocka, pkg-config, g++, jansson, rhash, protoc
 #   lint       clang-format, clang-tidy, cppcheck         clang      clang with its OpenMP
 #   coverage   gcovr                                      docs       doxygen
 #
@@ -60,6 +60,8 @@ look() {
 			need test pkg-config has_command pkg-config
 			need test g++ has_command "${CXX:-c++}"
 			need test binutils has_command readelf
+			need test rhash has_command rhash
+			need test protobuf-compiler has_command protoc
 			;;
 		lint)
 			need lint clang-format has_command clang-format

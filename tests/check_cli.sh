@@ -52,7 +52,7 @@ depth() {
 	dtype=$1 c=$2 layers=$3
 	shift 3
 	run 0 flow --model mlp:2-2x$layers-2 --act identity --init diag:$c --dtype $dtype --data ones --loss sum --subnormals ieee
-	grep -E '^(overflow|underflow|zero)' out | sed 's/ (.*),/,/; s/, step 0//' >found || true
+	grep -E '^(overflow|underflow|zero) ' out | sed 's/ (.*),/,/; s/, step 0//' >found || true
 	printf '%s\n' "$@" | sed '/^$/d' >wanted
 	cmp -s found wanted || wrong "diag:$c, $dtype: $(cat found)"
 }
@@ -87,8 +87,40 @@ for more in '--norm layer' '--residual plain' '--residual scaled' '--act gelu' '
 	[ -s err ] && wrong "flow $more: $(cat err)"
 done
 
+# ---- the page, records, and an exit by verdict ----
+run 0 flow --html page.html
+cmp -s plain out || wrong "with --html the table is another"
+says '<b>vanishing</b>' page.html
+says '</html>' page.html
+run 3 flow --fail-on exploding,vanishing
+says 'VERDICT  VANISHING'
+run 0 flow --fail-on exploding,nonfinite,dead,saturated
+run 3 flow --fail-on non-finite --model mlp:2-2x224-2 --act identity --init diag:1.5 --loss sum
+run 3 train --fail-on vanishing --steps 20
+says 'gradient    vanishing (activation)'
+run 3 train --fail-on=nonfinite,vanishing --act relu --init he --lr 1e6
+run 0 flow --stretch 0
+run 0 flow --steps 5 --record steps.jsonl --record steps.ring --record board/
+[ "$(wc -l <steps.jsonl)" = 7 ] || wrong "five steps and the last make $(wc -l <steps.jsonl) lines"
+run 0 flow --read steps.ring
+says '6 steps'
+run 0 flow --read steps.ring --json
+says '"step":5,'
+[ "$(ls board | grep -c tfevents)" = 1 ] || wrong "no event file in board: $(ls board)"
+if [ -e /dev/full ]; then # training goes on where a record can't
+	ln -s /dev/full full.jsonl
+	run 1 train --act relu --init he --steps 20 --record full.jsonl
+	says 'validation  loss '
+	[ "$(grep -c 'full.jsonl: No space left' err)" = 1 ] && [ "$(wc -l <err)" = 1 ] || wrong "a full disk: $(cat err)"
+fi
+run 1 flow --read plain
+says 'this is no ring file' err
+[ "$(wc -l <err)" = 1 ] || wrong "no ring: $(cat err)"
+
 # ---- what-if: what mends the verdict is what a network built that way has; steps go down; JSON holds it ----
-run 0 flow --whatif
+run 0 flow --whatif --html tried.html
+says 'What if: the same batch' tried.html
+says '<tr><td>He initialisation<td>' tried.html
 says 'what-if  (same batch, 1 forward + backward each)'
 grep -qE '^suggest  (residual|ReLU \+ He|tanh)' out || wrong "no sensible advice: $(tail -n 1 out)"
 grep -qE '^  He initialisation +[0-9.e-]+ +0\.[0-9]+ +vanishing ' out || wrong 'fresh weights alone mend a sigmoid'
@@ -196,6 +228,16 @@ refuse '"0"' flow --threads 0
 refuse '"0"' flow --clip 0
 refuse '"2"' flow --momentum 2
 refuse '"x"' flow --init diag:x
+refuse '"steps.rng": No such file or directory; did you mean "steps.ring"?' flow --read steps.rng
+refuse '"folder": Is a directory' flow --read folder
+refuse '"none/x.html": No such file or directory' flow --html none/x.html
+refuse '"x.txt": FILE.jsonl for JSON lines' train --record x.txt
+refuse '"none/x.ring": No such file or directory' train --record none/x.ring
+refuse '"vanshing"; did you mean "vanishing"?' train --fail-on dead,vanshing
+refuse 'the nearest is' flow --fail-on ''
+refuse '"-1"' flow --stretch -1
+refuse '--read is an option of flow only' train --read steps.ring
+refuse '--record is an option of flow, train only' graph --record x.jsonl
 refuse '--json is an option of flow only' train --json
 refuse '-o is an option of graph only' flow -o x.dot
 refuse '"extra"' flow extra

@@ -228,9 +228,27 @@ static void data_joined(void **state)
 	x = weir_relu(weir_add(weir_forward(weir_list_at(net, 0), input(w)), input(w)));
 	y = weir_relu(weir_forward(weir_list_at(net, 1), x));
 	y = weir_relu(weir_add(x, weir_forward(weir_list_at(net, 2), y)));
-	y = weir_mul(weir_tanh(weir_forward(weir_list_at(net, 3), y)), input(w));
+	y = weir_mul(y, input(w));
+	y = weir_tanh(weir_forward(weir_list_at(net, 3), y));
 	assert_layers(f, weir_mean_all(y),
-		      "net.0: linear add relu; net.1: linear relu; net.2: linear add relu; net.3: linear tanh mul");
+		      "net.0: linear add relu; net.1: linear relu; net.2: linear add relu mul; net.3: linear tanh");
+	close_fine(w);
+}
+
+/* A loss written by hand is no part of the last layer: its target hangs on no layer either. */
+static void target_is_no_layer(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = watch_all(w);
+	weir_module *net = sequential(w, "net", 2, WEIR_ACT_RELU);
+	weir_tensor *y = weir_retain_grad(weir_tanh(weir_forward(net, input(w))));
+	double size;
+
+	(void)state;
+	assert_layers(f, weir_mean_all(weir_square(weir_sub(y, input(w)))), "net.0: linear relu; net.2: linear tanh");
+	size = norm_by_hand(y) / sqrt((double)weir_numel(y));
+	assert_near(weir_flow_layer_at(f, 1)->out_norm, size, 1e-6);
+	assert_near(weir_flow_layer_at(f, 1)->delta_norm, norm_by_hand(weir_grad_of(y)), 1e-6);
 	close_fine(w);
 }
 
@@ -372,6 +390,7 @@ int main(void)
 		cmocka_unit_test(own_module),         cmocka_unit_test(parameters_alone),
 		cmocka_unit_test(nodes_alone),        cmocka_unit_test(nothing_to_see),
 		cmocka_unit_test(two_layers_joined),  cmocka_unit_test(data_joined),
+		cmocka_unit_test(target_is_no_layer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include "flow/flow.h"
 #include "tests/json_read.h"
 
 static char text[1 << 20];
@@ -75,9 +76,43 @@ static void assert_text(const char *json, const char *path, const char *want)
 
 static void json(void **state)
 {
-	static const char *const of_layer[] = { "name",  "op",          "out_norm",  "out_gain",        "delta_norm",
-						"gain",  "weight_norm", "act_slope", "param_grad_norm", "update_ratio",
-						"zeros", "subnormals",  "nonfinite" };
+	static const char *const of_layer[] = {
+		"act_slope_limit", "saturated",    "theory_gain", "stretch_low",  "stretch_high",
+		"alignment",       "units",        "dead_units",  "delta_median", "delta_spread",
+		"spikes",          "spike",        "name",        "op",           "out_norm",
+		"out_gain",        "delta_norm",   "gain",        "weight_norm",  "act_slope",
+		"param_grad_norm", "update_ratio", "zeros",       "subnormals",   "nonfinite"
+	};
+	static const char *const of_step[] = { "measured",
+					       "own_share",
+					       "modules",
+					       "theory.gain_per_layer",
+					       "theory.q_star",
+					       "theory.chi1",
+					       "theory.xi",
+					       "total.actual_bits",
+					       "total.bound_bits",
+					       "total.slack_bits",
+					       "budget.f32.subnormal",
+					       "budget.bf16.zero",
+					       "budget.f16.overflow",
+					       "norms.parameters",
+					       "norms.gradients",
+					       "norms.update",
+					       "nonfinite",
+					       "subnormal",
+					       "spikes.gradient",
+					       "spikes.loss",
+					       "spikes.gradient_now",
+					       "spikes.loss_now",
+					       "loss_sign.sign",
+					       "loss_sign.steps",
+					       "losses.train",
+					       "losses.validation",
+					       "losses.gap",
+					       "losses.penalty",
+					       "evidence",
+					       "range.first" };
 	weir_ctx *w = open_ieee(WEIR_F32);
 	weir_flow *f = watch_all(w);
 	weir_module *net = network(w, 12, WEIR_INIT_DIAGONAL, 0.5, WEIR_ACT_TANH);
@@ -111,6 +146,9 @@ static void json(void **state)
 	assert_number(j, "slope.gain_per_layer", weir_flow_summary_of(f)->gain_per_layer, 1e-15);
 	assert_number(j, "slope.bits_per_layer", weir_flow_summary_of(f)->bits_per_layer, 1e-15);
 	assert_number(j, "slope.r2", weir_flow_summary_of(f)->r2, 1e-15);
+	for (size_t k = 0; k < sizeof of_step / sizeof *of_step; k++) {
+		if (!json_find(j, of_step[k])) fail_msg("%s is not there", of_step[k]);
+	}
 	assert_number(j, "total.gain", weir_flow_summary_of(f)->total_gain, 1e-15);
 	assert_text(j, "verdict", "vanishing");
 	assert_text(j, "cause", "initial weights");
@@ -165,19 +203,249 @@ static void table(void **state)
 	assert_non_null(strstr(t, "IEEE subnormals"));
 	assert_non_null(strstr(t, "slope    0.5000 per layer = -1.00 bits"));
 	assert_non_null(strstr(t, "VERDICT  VANISHING, net.99 .. net.0\n"));
-	assert_int_equal(lines_with(t, "0.5000    "), 2 * 4); /* a hundred lines alike are five */
+	assert_int_equal(lines_with(t, "\nnet."), 4); /* a hundred lines alike are five */
 	assert_int_equal(lines_with(t, "more like it"), 1);
 	assert_non_null(strstr(t, "... 96 more like it, net.2 to net.97"));
 
-	step(f, network(w, 100, WEIR_INIT_GLOROT, 1, WEIR_ACT_TANH), 1);
+	step(f, network(w, 30, WEIR_INIT_GLOROT, 1, WEIR_ACT_TANH), 1);
 	t = report(f, WEIR_FLOW_TABLE, NULL);
-	assert_true(!strncmp(t, "100 layers, 2,000 parameters\nstep 1   loss ", 43));
-	assert_int_equal(lines_with(t, "linear tanh\n"), 99); /* not alike: all of them */
+	assert_true(!strncmp(t, "30 layers, 600 parameters\nstep 1   loss ", 40));
+	assert_int_equal(lines_with(t, "linear tanh\n"), 29); /* not alike: all of them */
 	assert_int_equal(lines_with(t, " more"), 0);
-	step(f, network(w, 300, WEIR_INIT_GLOROT, 1, WEIR_ACT_TANH), 1);
+	close_fine(w);
+}
+
+/* ---- what other parts fill in, made up here: it is all printed ---- */
+
+static char *const path[] = { "net.1 linear", "net.2 linear", "loss" };
+
+static void make_up(weir_flow *f)
+{
+	weir_flow_summary *s = &f->sum;
+
+	for (int64_t i = 0; i < f->count; i++) {
+		weir_flow_layer *p = &f->layers[i].public;
+
+		p->theory_gain = 0.1234;
+		p->stretch_low = 0.5678;
+		p->stretch_high = 0.9012;
+		p->alignment = 0.34;
+		p->saturated = 0.125;
+		p->units = 64;
+		p->dead_units = 7;
+		p->update_ratio = 1e-3;
+		p->spikes = i;
+	}
+	f->layers[2].public.spike = true;
+	s->chi1 = 0.25;
+	s->xi = 0.7213;
+	s->q_star = 0.19;
+	s->actual_bits = -40;
+	s->bound_bits = 2000;
+	s->slack_bits = 2040;
+	s->f32 = (weir_flow_budget){ 50.2, 61, INFINITY };
+	s->bf16 = (weir_flow_budget){ INFINITY, INFINITY, INFINITY };
+	s->f16 = (weir_flow_budget){ 0, 3.7, UNKNOWN };
+	s->own_share = 0.0061;
+	s->param_norm = 12.5;
+	s->param_grad_norm = 0.25;
+	s->update_norm = 1e-3;
+	s->grad_spikes = 3;
+	s->loss_spike = true;
+	s->loss_spikes = 2;
+	s->loss_sign = WEIR_LOSS_GUESSING;
+	s->loss_sign_steps = 300;
+	s->train_loss = 0.5;
+	s->validation_loss = 0.75;
+	s->penalty = 0.125;
+	s->first_inf = (weir_flow_birth){ .found = true,
+					  .backward = true,
+					  .layer = "net.1.linear",
+					  .op = "linear",
+					  .here = "x.c:41",
+					  .depth = 2,
+					  .shape = "[2, 4] f32",
+					  .element = 5,
+					  .value = INFINITY,
+					  .operands = "a[5] = 3e+38, b[5] = 10",
+					  .path_length = 3,
+					  .path = (const char *const *)path,
+					  .propagators = 12 };
+}
+
+static void every_number(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = watch_all(w);
+	static weir_flow_whole whole = { "cell", 50, 0, 2, 1.25e-3, 0.875, 2, 3 };
+	static const char *const shown[] = {
+		"theory  smax    align  ",
+		"0.1234  0.5678  0.34   ",
+		"12.5  7/64  ",
+		"1.0e-03  linear tanh   spike\n",
+		"measured at 0.6 % of the step\n",
+		"total    actual 9.09e-13   bound 10^602.1   slack 10^614.1x",
+		"   theory 0.5000   depth scale xi 0.721 layers   fixed point q* 0.19\n",
+		"budget   f32 subnormal after ~50 more such layers, zero after ~61; f16 subnormal already, zero after ~4\n",
+		"module   cell, called 50 times: gain 0.8750 per call, 1.25e-03 in all   |dW| 2.00e+00   |W| 3\n",
+		"norms    all weights 12.5   all gradients 2.50e-01   update 1.00e-03\n",
+		"spikes   so far: gradient norm 3, loss 2 (now), 4 layers, most in net.8: 4\n",
+		"loss     guessing for 300 steps, flat at ln(classes): a sign of vanishing gradients\n",
+		"losses   train 0.5   validation 0.75   gap 0.25   L2 penalty 0.125\n",
+		"overflow first inf: gradient of net.1.linear (linear, x.c:41), layer 2 from the output, step 0\n",
+		"         [2, 4] f32, element 5 = inf, from a[5] = 3e+38, b[5] = 10; passed on by 12 operations\n",
+		"         path: net.1 linear > net.2 linear > loss\n",
+		"theory: gain by mean-field theory   smax: ",
+	};
+	const char *t;
+
+	(void)state;
+	step(f, network(w, 5, WEIR_INIT_GLOROT, 1, WEIR_ACT_TANH), 1);
+	make_up(f);
+	f->wholes = &whole;
+	f->n_wholes = 1;
 	t = report(f, WEIR_FLOW_TABLE, NULL);
-	assert_int_equal(lines_with(t, "linear tanh\n"), 79); /* too many to read: the ends */
-	assert_non_null(strstr(t, "... 220 more, net.80 to net.518, gain "));
+	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
+		if (!strstr(t, shown[i])) fail_msg("\"%s\" is not in:\n%s", shown[i], t);
+	}
+	t = report(f, WEIR_FLOW_JSON, NULL);
+	assert_number(t, "layers.3.stretch_high", 0.9012, 0);
+	assert_number(t, "layers.3.dead_units", 7, 0);
+	assert_number(t, "layers.3.spikes", 3, 0);
+	assert_number(t, "modules.0.gain_per_call", 0.875, 0);
+	assert_number(t, "modules.0.last", 3, 0);
+	assert_number(t, "theory.gain_per_layer", 0.5, 0);
+	assert_number(t, "total.bound_bits", 2000, 0);
+	assert_number(t, "budget.f32.subnormal", 50.2, 0);
+	assert_number(t, "budget.bf16.subnormal", NAN, 0);
+	assert_number(t, "losses.gap", 0.25, 0);
+	assert_text(t, "loss_sign.sign", "guessing");
+	assert_text(t, "first_inf.value", "inf");
+	assert_text(t, "first_inf.operands", "a[5] = 3e+38, b[5] = 10");
+	assert_text(t, "first_inf.path.2", "loss");
+	assert_number(t, "first_inf.propagators", 12, 0);
+	f->wholes = NULL;
+	f->n_wholes = 0;
+	close_fine(w);
+}
+
+/* Columns that nothing fills are not there, nor is what explains them. */
+static void narrow(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = watch_all(w);
+	const char *t;
+
+	(void)state;
+	step(f, network(w, 3, WEIR_INIT_GLOROT, 1, WEIR_ACT_IDENTITY), 1);
+	for (int64_t i = 0; i < f->count; i++) {
+		weir_flow_layer *p = &f->layers[i].public;
+
+		p->theory_gain = p->stretch_low = p->alignment = UNKNOWN;
+		p->dead_units = p->units = -1;
+	}
+	t = report(f, WEIR_FLOW_TABLE, NULL);
+	for (int c = 0; c < 6; c++) {
+		static const char *const absent[] = { "theory  ", "smax", "rms f'", "sat%", "dead", "upd/w" };
+
+		if (strstr(t, absent[c])) fail_msg("\"%s\" is in:\n%s", absent[c], t);
+	}
+	close_fine(w);
+}
+
+/* ---- a thousand layers ---- */
+
+static int lines_of(const char *t)
+{
+	int n = 0;
+
+	for (; *t; t++) n += *t == '\n';
+	return n;
+}
+
+static void outlier(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = watch_all(w);
+	const char *t;
+
+	(void)state;
+	step(f, network(w, 1000, WEIR_INIT_GLOROT, 1, WEIR_ACT_IDENTITY), 1);
+	for (int64_t i = 0; i < 1000; i++) {
+		weir_flow_layer *p = &f->layers[i].public;
+
+		p->gain = 0.9 + 0.2 * (double)(i % 7) / 6;
+		p->nonfinite = p->out_nonfinite = p->out_subnormals = p->subnormals = 0;
+		p->delta_norm = 1;
+	}
+	t = report(f, WEIR_FLOW_TABLE, NULL);
+	assert_int_equal(lines_with(t, " more like it, "), 1);
+	assert_non_null(strstr(t, "... 996 more like it, net.2 to net.997, gain 0.9000 to 1.1000\n"));
+
+	f->layers[500].public.gain = 2.5;
+	t = report(f, WEIR_FLOW_TABLE, NULL);
+	assert_non_null(strstr(t, "\nnet.500  1.00e+00  2.5000  "));
+	assert_non_null(strstr(t, "... 498 more like it, net.2 to net.499, gain 0.9000 to 1.1000\n"));
+	assert_non_null(strstr(t, "... 497 more like it, net.501 to net.997, gain 0.9000 to 1.1000\n"));
+
+	f->layers[500].public.gain = 1;
+	f->layers[600].public.nonfinite = 1;
+	f->layers[700].public.gain = 0.3;
+	f->layers[800].public.units = 4;
+	f->layers[800].public.dead_units = 4;
+	f->layers[900].public.saturated = 0.6;
+	t = report(f, WEIR_FLOW_TABLE, NULL);
+	for (int i = 600; i <= 900; i += 100) {
+		char line[16];
+
+		snprintf(line, sizeof line, "\nnet.%d ", i);
+		if (!strstr(t, line)) fail_msg("layer %d has no line in:\n%s", i, t);
+	}
+	assert_null(strstr(t, "\nnet.500 "));
+	assert_int_equal(lines_with(t, " more like it, "), 5);
+
+	for (int64_t i = 400; i < 700; i++) f->layers[i].public.gain = 5; /* many odd ones in a row */
+	t = report(f, WEIR_FLOW_TABLE, NULL);
+	assert_non_null(strstr(t, "\nnet.400 "));
+	assert_non_null(strstr(t, "\nnet.699 "));
+	assert_non_null(strstr(t, " more, net.402 to net.597, gain 5.0000\n"));
+	assert_true(lines_of(t) < 60);
+
+	for (int64_t i = 0; i < 1000; i++) f->layers[i].public.gain = i * 37 % 11 < 3 ? 1e-9 * (double)(i % 5) : 1;
+	assert_true(lines_of(report(f, WEIR_FLOW_TABLE, NULL)) <= 100); /* whatever comes */
+	close_fine(w);
+}
+
+/* Blocks of several layers that repeat; and layers that have nothing in common. */
+static void blocks(void **state)
+{
+	static const char *const ops[] = { "attention", "mlp gelu", "norm" };
+	weir_ctx *w = open_ieee(WEIR_F32);
+	weir_flow *f = watch_all(w);
+	const char *t;
+
+	(void)state;
+	step(f, network(w, 302, WEIR_INIT_GLOROT, 1, WEIR_ACT_IDENTITY), 1);
+	for (int64_t i = 0; i < 302; i++) {
+		weir_flow_layer *p = &f->layers[i].public;
+
+		p->gain = i % 3 == 1 ? 4 : 1; /* no outliers: the one of each block is like that of the others */
+		p->op = i < 300 ? ops[i % 3] : "linear";
+		p->nonfinite = p->out_nonfinite = p->out_subnormals = p->subnormals = 0;
+	}
+	t = report(f, WEIR_FLOW_TABLE, NULL);
+	assert_non_null(strstr(t, "... 294 more in blocks of 3 like these, net.3 to net.296, gain 1.0000 to 4.0000\n"));
+	assert_int_equal(lines_with(t, "attention\n"), 2);
+	assert_int_equal(lines_with(t, "linear\n"), 2);
+	for (int64_t i = 0; i < 302; i++) {
+		static char names[302][8];
+
+		snprintf(names[i], sizeof names[i], "op%d", (int)i);
+		f->layers[i].public.op = names[i];
+	}
+	t = report(f, WEIR_FLOW_TABLE, NULL);
+	assert_non_null(strstr(t, "... 226 more, net.38 to net.263, gain "));
+	assert_true(lines_of(t) <= 90);
 	close_fine(w);
 }
 
@@ -300,9 +568,11 @@ static void dot_without_a_flow(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(json),  cmocka_unit_test(json_of_a_broken_step),
-		cmocka_unit_test(table), cmocka_unit_test(report_that_can_not_be_written),
-		cmocka_unit_test(dot),   cmocka_unit_test(dot_without_a_flow),
+		cmocka_unit_test(json),         cmocka_unit_test(json_of_a_broken_step),
+		cmocka_unit_test(every_number), cmocka_unit_test(narrow),
+		cmocka_unit_test(outlier),      cmocka_unit_test(blocks),
+		cmocka_unit_test(table),        cmocka_unit_test(report_that_can_not_be_written),
+		cmocka_unit_test(dot),          cmocka_unit_test(dot_without_a_flow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

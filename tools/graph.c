@@ -12,7 +12,10 @@ int command_graph(const options *o)
 
 	if (ok) ok = (f = setup_watch(&s)) != NULL;
 	for (int64_t i = 0; ok && i < o->steps && !r.broken && !stop_signal; i++) ok = setup_step(&s, f, true, &r);
-	if (ok && !r.broken) ok = setup_step(&s, f, false, &r);
+	if (ok && !r.broken) {
+		setup_request(&s, f);
+		ok = setup_step(&s, f, false, &r);
+	}
 	weir_dot_options_init(&d);
 	d.flow = f;
 	if (o->expand) d.fold = 0;

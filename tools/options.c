@@ -1,4 +1,5 @@
-/* options.c: the command line. Every option is one row of a table: name, what it takes, what it does, its default in words. */
+/* options.c: the command line. Every option is one row of a table: name, what it takes, what it does, its default in words; before the table
+ * stands one short function for each. It is long for the number of options alone. */
 #include "tools/tool.h"
 
 #include <math.h>
@@ -220,6 +221,75 @@ static bool set_json(options *o, const char *v)
 	return o->json = true;
 }
 
+static bool set_record(options *o, const char *v)
+{
+	int kind = recorder_kind(v);
+
+	if (kind < 0) {
+		fprintf(stderr,
+			"weir: --record: \"%s\": FILE.jsonl for JSON lines, FILE.ring for a ring, FOLDER/ for TensorBoard\n",
+			v);
+		return false;
+	}
+	if (o->records == MAX_RECORDS) {
+		fprintf(stderr, "weir: --record: \"%s\": no more than %d of them\n", v, MAX_RECORDS);
+		return false;
+	}
+	o->record[o->records++] = v;
+	return kind == WEIR_FLOW_TENSORBOARD || writable("--record", v);
+}
+
+static bool set_read(options *o, const char *v)
+{
+	o->read = v;
+	return readable("--read", v);
+}
+
+static bool set_html(options *o, const char *v)
+{
+	o->html = v;
+	return writable("--html", v);
+}
+
+static bool set_stretch(options *o, const char *v)
+{
+	int64_t n = 0;
+	bool ok = whole("--stretch", v, 0, 10000, &n, "a whole number from 0 to 10000");
+
+	o->stretch = (int)n;
+	return ok;
+}
+
+/* Words with commas between them. */
+static bool set_fail_on(options *o, const char *v)
+{
+	static const char *const names[] = { "vanishing", "exploding", "dead", "saturated", "nonfinite" };
+
+	for (const char *end; *v; v = *end ? end + 1 : end) {
+		char word[64];
+		int i;
+
+		end = v + strcspn(v, ",");
+		snprintf(word, sizeof word, "%.*s", (int)(end - v), v);
+		i = strcmp(word, "non-finite") ? choose("--fail-on", word, names, COUNT_OF(names)) : 4;
+		if (i < 0) return false;
+		o->fail_on |= 1u << (WEIR_FLOW_VANISHING + i);
+	}
+	return o->fail_on || choose("--fail-on", "", names, COUNT_OF(names)) >= 0;
+}
+
+static bool set_noise(options *o, const char *v)
+{
+	(void)v;
+	return o->noise = true;
+}
+
+static bool set_curvature(options *o, const char *v)
+{
+	(void)v;
+	return o->curvature = true;
+}
+
 static bool set_whatif(options *o, const char *v)
 {
 	(void)v;
@@ -276,6 +346,18 @@ static const struct {
 	{ "--threads", "N", NETWORK | COMMAND_INFO | COMMAND_DEMO, set_threads,
 	  "default OMP_NUM_THREADS, else 1 for a small network and all processors for a large one" },
 	{ "--json", NULL, COMMAND_FLOW, set_json, "flow: one object (schema weir.flow/1) instead of the table" },
+	{ "--record", "FILE", COMMAND_FLOW | COMMAND_TRAIN, set_record,
+	  "flow, train: writes every step, by the name: FILE.jsonl JSON lines, FILE.ring the last 1000 steps, FOLDER/ TensorBoard; repeatable" },
+	{ "--read", "FILE", COMMAND_FLOW, set_read,
+	  "flow: prints what a ring file holds, and runs nothing; with --json as JSON lines" },
+	{ "--html", "FILE", COMMAND_FLOW, set_html, "flow: writes the report as a page, too" },
+	{ "--stretch", "N", COMMAND_FLOW, set_stretch,
+	  "flow: power iterations for each layer's stretching factor, 0 for none; default 30 for up to 200 layers, else 0" },
+	{ "--fail-on", "LIST", COMMAND_FLOW | COMMAND_TRAIN, set_fail_on,
+	  "flow, train: exit 3 where the last verdict is one of vanishing,exploding,dead,saturated,nonfinite" },
+	{ "--noise", NULL, COMMAND_FLOW, set_noise,
+	  "also each sample's gradient, and the gradient noise scale: the batch size where noise and signal balance" },
+	{ "--curvature", NULL, COMMAND_FLOW, set_curvature, "also the Hessian's largest eigenvalue and trace" },
 	{ "--whatif", NULL, COMMAND_FLOW, set_whatif,
 	  "flow: tries repairs on copies (initialisations, activations, layer norm, residuals): what each would do" },
 	{ "--whatif-steps", "N", COMMAND_FLOW, set_whatif_steps,
@@ -298,7 +380,7 @@ void options_help(FILE *file)
 	for (int i = 0; i < COUNT_OF(table); i++)
 		fprintf(file, "  %-15s %-7s %s\n", table[i].name, table[i].takes ? table[i].takes : "", table[i].help);
 	fputs("  -h, --help              this text; --version: the version\n\n"
-	      "exit: 0 done, 1 failed, 2 wrong call, 130 interrupted\n",
+	      "exit: 0 done, 1 failed, 2 wrong call, 3 a verdict of --fail-on, 130 interrupted\n",
 	      file);
 }
 
@@ -365,6 +447,7 @@ bool options_parse(options *o, tool_command command, int argc, char **argv)
 			.steps = training ? 3000 : 0,
 			.lr = -1,
 			.weight_decay = -1,
+			.stretch = -1,
 			.ieee = !training };
 	for (int i = 2; i < argc; i++) {
 		if (!parse_one(o, argc, argv, &i)) return false;

@@ -252,14 +252,39 @@ static double update_ratio(const weir_tensor *param, void *user)
 
 weir_flow *setup_watch(setup *s)
 {
+	enum {
+		ITERATIONS = 30,
+		FEW_LAYERS = 200
+	}; /* of stretching factors: they cost as many passes through each layer */
 	weir_flow_options o;
+	weir_flow *f;
 
 	weir_flow_options_init(&o);
 	o.update_ratio = update_ratio;
 	o.user = s;
 	o.epoch = (weir_dataset_size(s->train) + s->batch - 1) / s->batch;
 	if (s->o->loss != LOSS_SUM) o.classes = weir_dataset_classes(s->all);
-	return weir_flow_watch(s->w, &o);
+	o.stretch = s->o->stretch >= 0 ? s->o->stretch : s->o->layers <= FEW_LAYERS ? ITERATIONS : 0;
+	if (s->o->command != COMMAND_FLOW) o.stretch = 0;
+	f = weir_flow_watch(s->w, &o);
+	for (int i = 0; f && i < s->o->records; i++) {
+		const char *path = s->o->record[i];
+
+		if (!weir_flow_record(f, (weir_flow_recorder)recorder_kind(path), path)) return NULL;
+	}
+	return f;
+}
+
+void setup_request(const setup *s, weir_flow *f)
+{
+	weir_tape_reset(s->w); /* the request is for a forward pass that has not begun */
+	weir_flow_request(f);
+}
+
+int setup_judge(const setup *s, const weir_flow *f)
+{
+	if (s->o->fail_on >> weir_flow_verdict(f) & 1) return EXIT_VERDICT;
+	return s->unrecorded ? EXIT_FAILED : 0;
 }
 
 static double norm_of_gradients(const setup *s)
@@ -291,11 +316,19 @@ static bool update(setup *s, step *r)
 	return weir_ok(s->w);
 }
 
+/* A recorder that can't write any more is no reason to give up what was trained so far. */
+static bool go_on(setup *s)
+{
+	if (weir_error(s->w) != WEIR_ERR_IO || !s->o->records) return false;
+	weir_clear_error(s->w);
+	return s->unrecorded = true;
+}
+
 bool setup_step(setup *s, weir_flow *f, bool with_update, step *r)
 {
 	weir_tensor *x, *y, *loss, *logits;
 
-	*r = (step){ NAN, NAN, NAN, NULL, false };
+	*r = (step){ .loss = NAN, .accuracy = NAN, .grad_norm = NAN };
 	weir_tape_reset(s->w);
 	weir_optim_zero_grad(s->optim); /* of a step that was only measured */
 	if (!weir_dataset_next(s->train, s->batch, &x, &y)) return false;
@@ -303,11 +336,13 @@ bool setup_step(setup *s, weir_flow *f, bool with_update, step *r)
 	loss = setup_loss(s, x, y, &logits);
 	weir_backward(loss);
 	if (!weir_ok(s->w)) return false;
+	r->x = x;
+	r->y = y;
 	r->loss_node = loss;
 	r->loss = weir_item(loss);
 	r->accuracy = accuracy_of(logits, y);
 	r->grad_norm = norm_of_gradients(s);
 	r->broken = !isfinite(r->loss) || !isfinite(r->grad_norm);
-	if (f && !weir_flow_step(f, loss)) return false;
+	if (f && !weir_flow_step(f, loss) && !go_on(s)) return false;
 	return with_update && !r->broken ? update(s, r) : weir_ok(s->w);
 }

@@ -4,7 +4,8 @@
  *   options.c  the command line    words.c  the nearest right word        model.c  mlp:64-32x20-10
  *   setup.c    from options to context, data, network, optimiser         data.c   the data sets
  *
- * Data goes to standard output, talk to standard error; a wrong call is one line and exit 2, a failure one line and exit 1. */
+ * Data goes to standard output, talk to standard error; a wrong call is one line and exit 2, a failure one line and exit 1,
+ * a verdict that was to be feared exit 3. */
 #ifndef WEIR_TOOLS_TOOL_H
 #define WEIR_TOOLS_TOOL_H
 
@@ -13,7 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, MAX_LAYERS = 20000 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_VERDICT = 3, MAX_LAYERS = 20000, MAX_RECORDS = 8 };
 
 typedef enum tool_command {
 	COMMAND_FLOW = 1,
@@ -53,9 +54,15 @@ typedef struct options {
 	const char *file; /* of DATA_FILE */
 	const char *out;  /* -o, or NULL for standard output */
 	bool json;
+	const char *record[MAX_RECORDS]; /* where recorders write */
+	int records;
+	const char *read, *html; /* flow: a ring file to print, a page to write; or NULL */
+	unsigned fail_on;        /* bit 1 << weir_verdict: ends with EXIT_VERDICT */
+	int stretch;             /* flow: power iterations for stretching factors; -1: by the number of layers */
 	bool whatif;
 	int64_t whatif_steps;
 	bool expand; /* graph: every block drawn */
+	bool noise, curvature;
 } options;
 
 /* False after one line on standard error. word is argv[1]. */
@@ -72,6 +79,8 @@ void complain(const char *what, const char *word, const char *const *choices, in
 bool readable(const char *option, const char *path);
 /* True where a file can be made at path; else after one line on standard error. */
 bool writable(const char *option, const char *path);
+/* What a recorder at path writes, by its name: FILE.jsonl, FILE.ring, FOLDER/ (or one that is there); -1: it tells nothing. */
+int recorder_kind(const char *path);
 
 /* Context, data, network and optimiser that the options describe. */
 typedef struct setup {
@@ -83,13 +92,14 @@ typedef struct setup {
 	int64_t batch;
 	int64_t done;    /* updates */
 	bool updating;   /* an update that would not be finite is no error but a finding */
+	bool unrecorded; /* a recorder could not write; that was told, and training goes on */
 	char text[1024]; /* the model spelled out and the number of parameters: what every report begins with */
 } setup;
 
 /* One training step's figures. */
 typedef struct step {
 	double loss, accuracy, grad_norm; /* accuracy: NaN without classes */
-	weir_tensor *loss_node;           /* on the tape, until the next step */
+	weir_tensor *x, *y, *loss_node;   /* on the tape, until the next step */
 	bool broken;                      /* loss, gradient or update are not finite; nothing was updated */
 } step;
 
@@ -103,7 +113,12 @@ weir_tensor *setup_loss(const setup *s, weir_tensor *x, weir_tensor *y, weir_ten
 bool setup_evaluate(const setup *s, weir_dataset *set, double *loss, double *accuracy);
 /* One forward and backward on the next batch of the training data, watched by f if not NULL; update: with an optimiser step. */
 bool setup_step(setup *s, weir_flow *f, bool update, step *r);
+/* With the recorders that were asked for; NULL after an error. */
 weir_flow *setup_watch(setup *s);
+/* The next step is measured as a whole. */
+void setup_request(const setup *s, weir_flow *f);
+/* What to exit with after all went well: whether the verdict was to be feared, whether everything was recorded. */
+int setup_judge(const setup *s, const weir_flow *f);
 /* Fills all, train, validation. */
 bool data_load(setup *s);
 bool data_is_digits(const options *o);

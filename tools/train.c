@@ -106,6 +106,7 @@ bool train_run(setup *s, weir_flow *f, signs *g, double max_seconds)
 
 	while (g->steps < s->o->steps && !r.broken && !stop_signal &&
 	       (max_seconds <= 0 || seconds() - p.begin < max_seconds)) {
+		if (g->steps + 1 == s->o->steps) setup_request(s, f); /* what is said in the end is of the end */
 		if (!setup_step(s, f, true, &r)) return false;
 		signs_see(g, f, &r);
 		show(&p, g->steps, &r, false);
@@ -127,11 +128,18 @@ static void figures(const char *name, double loss, double accuracy)
 static void gradient_line(const weir_flow *f)
 {
 	const weir_flow_summary *v = weir_flow_summary_of(f);
+	/* Where layers pass nothing, or hardly anything, the slope over the others is no gain that anyone should rely on. */
+	bool slope =
+		v->verdict != WEIR_FLOW_DEAD && v->verdict != WEIR_FLOW_SATURATED && v->verdict != WEIR_FLOW_NONFINITE;
 
 	printf("%-11s %s", "gradient", weir_verdict_name(v->verdict));
 	if (v->cause) printf(" (%s)", v->cause);
-	if (!isnan(v->gain_per_layer)) printf(", gain %.3g per layer", v->gain_per_layer);
-	if (!isnan(v->total_gain)) printf(", %.2e in all", v->total_gain);
+	if (!slope) {
+		printf(": %s", v->evidence);
+	} else {
+		if (!isnan(v->gain_per_layer)) printf(", gain %.3g per layer", v->gain_per_layer);
+		if (!isnan(v->total_gain)) printf(", %.2e in all", v->total_gain);
+	}
 	printf("\n");
 }
 
@@ -157,11 +165,11 @@ int command_train(const options *o)
 	weir_flow *f;
 	signs g;
 	char text[1536];
+	int status = 0;
 	bool ok;
 
 	if (!setup_make(&s, o)) {
-		int status = setup_status(&s, false);
-
+		status = setup_status(&s, false);
 		setup_free(&s);
 		return status;
 	}
@@ -174,8 +182,9 @@ int command_train(const options *o)
 	if (ok && signs_text(&g, f, text, sizeof text)[0]) printf("%s\n", text);
 	if (ok && g.steps) gradient_line(f);
 	if (ok && !g.last.broken) evaluate(&s, f);
+	if (ok) status = setup_judge(&s, f);
 	weir_flow_stop(f);
-	ok = ok && weir_ok(s.w) && !g.last.broken;
+	ok = ok && weir_ok(s.w) && (!g.last.broken || status == EXIT_VERDICT);
 	setup_free(&s);
-	return ok ? 0 : EXIT_FAILED;
+	return ok ? status : EXIT_FAILED;
 }

@@ -104,6 +104,23 @@ bool readable(const char *option, const char *path)
 	return false;
 }
 
+int recorder_kind(const char *path)
+{
+	static const struct {
+		const char *end;
+		weir_flow_recorder kind;
+	} ends[] = { { ".jsonl", WEIR_FLOW_JSON_LINES }, { ".ring", WEIR_FLOW_RING }, { "/", WEIR_FLOW_TENSORBOARD } };
+	size_t n = strlen(path);
+	struct stat st;
+
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		size_t m = strlen(ends[i].end);
+
+		if (n >= m && !strcmp(path + n - m, ends[i].end)) return (int)ends[i].kind;
+	}
+	return !stat(path, &st) && S_ISDIR(st.st_mode) ? (int)WEIR_FLOW_TENSORBOARD : -1;
+}
+
 bool writable(const char *option, const char *path)
 {
 	const char *slash = strrchr(path, '/');

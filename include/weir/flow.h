@@ -105,21 +105,23 @@ typedef struct weir_flow_birth {
 	bool found;
 	bool backward;     /* made by the operation's gradient rule instead of its result */
 	const char *layer; /* module path of the operation, else its layer's, else its name */
-	const char *op;
+	const char *op;   /* backward, where it was the sum of the gradients from several readers that made it: "add" */
 	const char *here; /* source line, or "" */
 	int64_t index;    /* on the tape */
 	int64_t number;   /* of its layer in the report, from 1; 0: in none */
 	int64_t depth; /* layers passed until then, its own included: from the inputs forward, from the outputs backward; 0: in none */
 	int64_t step;
 	const char *shape; /* of the tensor that it was born in, "[64, 128] f32" */
-	int64_t element;   /* the first one that has it, row-major */
-	double value;      /* that element: inf, NaN, the subnormal, 0 */
-	const char *
-		operands; /* what it was made from, element by element where that is possible: "a[5] = 3e+38, b[5] = 10" */
-	/* The way from there to the loss, or to the first parameter that it spoils: "mlp.3 linear", "mlp.3 relu", ... "loss". */
+	int64_t element; /* the first one that has it, row-major; -1 where the value is gone, or only a flag tells of it */
+	double value;    /* that element: inf, NaN, the subnormal, 0; NaN where the element is -1 */
+	/* What it was made from, one line: element by element where that is possible ("a[0, 5] = 3e+38, b[0, 5] = 10"), else by
+	 * largest magnitudes ("x [64, 2] largest 3e+38, fc.weight [2, 2] largest 10"); backward with "gradient", the one that came in. */
+	const char *operands;
+	/* The way from there to the loss, or to the first parameter that it spoils, the maker first: "mlp.3 linear", "mlp.3 relu", ...
+	 * "loss". Of a long one the first 8 and the last 8, and between them "... 123 more". Empty where it gets to neither. */
 	int64_t path_length;
 	const char *const *path;
-	/* Operations beside the maker that have it, too: that pass it on. */
+	/* Operations beside the maker that have it, too: that pass it on, as a value or as a gradient. */
 	int64_t propagators;
 } weir_flow_birth;
 
@@ -149,6 +151,24 @@ typedef struct weir_flow_whole {
 	double param_grad_norm, weight_norm;
 } weir_flow_whole;
 
+/* Of per-sample gradients; see weir_flow_noise_of(). */
+typedef struct weir_flow_noise {
+	int64_t samples;
+	double grad_norm;   /* ‖mean gradient‖ */
+	double mean_square; /* mean of ‖g_i‖² */
+	double variance;    /* trace of the samples' covariance, unbiased */
+	double noise_scale; /* variance / unbiased ‖mean gradient‖²: the batch size where noise and signal balance; McCandlish et al. 2018 */
+	double norm_min, norm_median, norm_max; /* of ‖g_i‖ */
+} weir_flow_noise;
+
+/* Of the Hessian; see weir_flow_curvature_of(). */
+typedef struct weir_flow_curvature {
+	double top;      /* eigenvalue of largest magnitude, signed */
+	double residual; /* ‖Hv - top v‖ / |top| */
+	int iterations;
+	double trace, trace_error; /* estimate and its standard error */
+} weir_flow_curvature;
+
 typedef struct weir_flow_summary {
 	int64_t step;
 	int64_t measured; /* the last step that was measured as a whole; layers and verdict are of it, norms and gains of `step` */
@@ -175,6 +195,9 @@ typedef struct weir_flow_summary {
 	int64_t grad_spikes, loss_spikes;
 	/* As told by weir_flow_validation(); NaN before. */
 	double train_loss, validation_loss, penalty;
+	/* As told by weir_flow_tell(); their numbers are NaN before. */
+	weir_flow_noise noise;
+	weir_flow_curvature curvature;
 	double own_share; /* measuring's share of the time between the ends of steps; NaN before the third step */
 	weir_verdict verdict;
 	const char *cause; /* "activation", "initial weights", "depth", "learning rate", "data scale", or NULL */
@@ -182,8 +205,11 @@ typedef struct weir_flow_summary {
 	char evidence[256];              /* one line: what the verdict rests on */
 	/* Over all steps so far. Only an inf or NaN that reaches the loss or a parameter's gradient counts: a masked one does no harm. */
 	weir_flow_birth first_inf, first_nan;
+	/* The first overflow or division by zero of a forward pass whose inf is gone again before the loss, which is finite but hangs on
+	 * it: 1 / (1 + x²) where x² is inf. Not one that where() leaves out. It does not change the verdict. */
+	weir_flow_birth first_overflow;
 	/* The same for underflow, inside of layers: the first subnormal number, and the first tensor of nothing but zeros;
-	 * [0] forward, [1] backward. */
+	 * [0] forward, [1] backward. Where a gradient becomes subnormal in a step that was not to be measured, the next one is, and tells. */
 	weir_flow_birth first_subnormal[2], first_zero[2];
 } weir_flow_summary;
 
@@ -270,28 +296,17 @@ WEIR_API bool weir_flow_stretch(weir_tensor *x, weir_tensor *y, int iterations, 
  * parameters. Runs one forward and backward per sample on w's tape, from a mark, and rewinds; calls no hooks; accumulators
  * stay as they are. */
 typedef weir_tensor *weir_flow_loss(weir_ctx *w, weir_tensor *x, weir_tensor *y, void *user);
-typedef struct weir_flow_noise {
-	int64_t samples;
-	double grad_norm;   /* ‖mean gradient‖ */
-	double mean_square; /* mean of ‖g_i‖² */
-	double variance;    /* trace of the samples' covariance, unbiased */
-	double noise_scale; /* variance / unbiased ‖mean gradient‖²: the batch size where noise and signal balance; McCandlish et al. 2018 */
-	double norm_min, norm_median, norm_max; /* of ‖g_i‖ */
-} weir_flow_noise;
 /* norms: room for one number per sample, ‖g_i‖, or NULL. Returns weir_ok(). */
 WEIR_API bool weir_flow_noise_of(weir_ctx *w, weir_tensor *x, weir_tensor *y, weir_flow_loss *loss, void *user,
 				 weir_tensor *const *params, int64_t n_params, double *norms, weir_flow_noise *out);
 
 /* The Hessian of loss (one element, on the present tape) with respect to n_params parameters: the eigenvalue of largest magnitude by power
  * iteration, the trace by Hutchinson's estimator with `probes` random signs, both by Hessian-vector products. */
-typedef struct weir_flow_curvature {
-	double top;      /* eigenvalue of largest magnitude, signed */
-	double residual; /* ‖Hv - top v‖ / |top| */
-	int iterations;
-	double trace, trace_error; /* estimate and its standard error */
-} weir_flow_curvature;
 WEIR_API bool weir_flow_curvature_of(weir_tensor *loss, weir_tensor *const *params, int64_t n_params, int iterations,
 				     double tolerance, int probes, weir_flow_curvature *out);
+
+/* Puts what was measured on request into the summary and so into reports, until it is told again. Either may be NULL. */
+WEIR_API void weir_flow_tell(weir_flow *f, const weir_flow_noise *noise, const weir_flow_curvature *curvature);
 
 /* ---- what-if --------------------------------------------------------------------------------------------------- */
 
