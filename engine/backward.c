@@ -7,6 +7,8 @@
  * Two ways through a rule. Fused: one pass over memory straight into the operands' gradient buffers. As tensor operations: when
  * the pass itself is recorded (create_graph), or where an operation has no fused twin. A gradient tensor in g[] is a header of its own, so that
  * its storage tells by its count whether it may be added to in place.
+ *
+ * Norms that hooks want are taken by the fused rule while it writes (kernels/squares.h), where it can: then the hook finds them ready.
  * It is longer than most because the loop and all that it calls are read together. */
 #include "engine/backward.h"
 
@@ -15,17 +17,23 @@
 #include "engine/hook.h"
 #include "engine/op.h"
 #include "engine/tape.h"
+#include "kernels/squares.h"
 
 typedef struct pass {
 	weir_ctx *w;
 	const weir_request *r;
 	int64_t first, n; /* nodes first .. n - 1 take part */
 	weir_tensor **g;  /* g[i - first]: gradient of node i so far, or NULL */
+	double *norm;     /* norm[i - first]: its norm, where that is known already; NaN elsewhere */
 	uint8_t *need;    /* need[i - first] */
-	size_t g_bytes, need_bytes;
+	size_t g_bytes, norm_bytes, need_bytes;
+	bool hooked;   /* a hook wants the norm of every gradient */
+	double *chunk; /* room for weir_squares */
+	size_t chunk_bytes;
 	struct staged { /* gradients for accumulators: handed over only when the pass is through */
 		weir_kept *k;
 		weir_tensor *grad;
+		double norm; /* or NaN */
 	} * staged;
 	int64_t n_staged, staged_capacity;
 	int order;
@@ -104,7 +112,7 @@ static weir_tensor *alias(weir_tensor *t)
 
 static void add_into(weir_tensor *dst, const weir_tensor *x)
 {
-	weir_grad_dst d = { WEIR_DST_ADD, weir__at(dst) };
+	weir_grad_dst d = { .mode = WEIR_DST_ADD, .data = weir__at(dst) };
 
 	weir__run_map_dst(WEIR_MAP_copy, dst, d, &x, 1, NULL);
 }
@@ -118,6 +126,7 @@ static bool accumulate(pass *p, int64_t index, weir_tensor *more)
 		*g = more;
 		return true;
 	}
+	p->norm[index - p->first] = __builtin_nan("");
 	if (p->r->graph) {
 		*g = weir__add(old, more);
 		return weir_ok(p->w);
@@ -192,12 +201,12 @@ static bool fused_destination(pass *p, weir_tensor *x, weir_grad_dst *dst)
 	weir_tensor **slot = &p->g[x->index - p->first], *old = *slot, *mine;
 
 	if (old && exclusive(old)) {
-		*dst = (weir_grad_dst){ WEIR_DST_ADD, weir__at(old) };
+		*dst = (weir_grad_dst){ .mode = WEIR_DST_ADD, .data = weir__at(old) };
 		return true;
 	}
 	mine = weir__tensor_new(p->w, &weir__op_input, x->dtype, x->rank, x->shape);
 	if (weir_is_bad(mine)) return false;
-	*dst = (weir_grad_dst){ WEIR_DST_WRITE, weir__at(mine) };
+	*dst = (weir_grad_dst){ .mode = WEIR_DST_WRITE, .data = weir__at(mine) };
 	if (old) {
 		weir__run_map(WEIR_MAP_copy, mine, (const weir_tensor *const[]){ old }, 1, NULL);
 		dst->mode = WEIR_DST_ADD;
@@ -209,14 +218,77 @@ static bool fused_destination(pass *p, weir_tensor *x, weir_grad_dst *dst)
 
 enum { FEW = 8 };
 
+/* A parameter whose optimiser wants the norm, hooks or not. */
+static bool optimised(const pass *p, const weir_tensor *x)
+{
+	return x->kept && x->kept->norm_wanted && !p->r->nx;
+}
+
+/* Is it worth while to ask the rule of y for the norm of the gradient that it writes for operand i? */
+static bool ask(const pass *p, const weir_tensor *y, const weir_grad_dst *dst, int i)
+{
+	const weir_tensor *x = y->in[i];
+
+	if (!dst[i].data || x->numel < WEIR_CHUNK || !(p->hooked || optimised(p, x))) return false;
+	for (int j = 0; j < y->nin; j++) {
+		if (j != i && dst[j].data == dst[i].data) return false;
+	}
+	return true;
+}
+
+static bool ask_norms(pass *p, const weir_tensor *y, weir_grad_dst *dst, weir_squares *s)
+{
+	int64_t chunks = 0;
+	size_t bytes;
+
+	for (int i = 0; i < y->nin; i++) {
+		const weir_tensor *x = y->in[i];
+
+		if (!ask(p, y, dst, i)) continue;
+		s[i] = (weir_squares){ .t = (weir_dtype)x->dtype, .y = dst[i].data, .n = x->numel };
+		dst[i].squares = &s[i];
+		chunks += weir__chunks(x->numel);
+	}
+	bytes = (size_t)chunks * sizeof *p->chunk;
+	if (bytes > p->chunk_bytes) {
+		if (p->chunk) weir__pool_give(p->w, p->chunk, p->chunk_bytes);
+		p->chunk_bytes = 0;
+		if (!(p->chunk = weir__pool_take(p->w, &bytes))) return false;
+		p->chunk_bytes = bytes;
+	}
+	for (int i = y->nin; i-- > 0;) {
+		if (!dst[i].squares) continue;
+		chunks -= weir__chunks(s[i].n);
+		s[i].chunk = p->chunk + chunks;
+	}
+	return true;
+}
+
+static void note_norms(pass *p, const weir_tensor *y, const weir_grad_dst *dst)
+{
+	weir_ctx *w = p->w;
+
+	for (int i = 0; i < y->nin; i++) {
+		const weir_squares *s = dst[i].squares;
+		bool done = s && s->done;
+
+		if (!dst[i].data) continue;
+		p->norm[y->in[i]->index - p->first] = done ? weir__squares_norm(s, w->threads) : __builtin_nan("");
+		if (done && !optimised(p, y->in[i])) weir__hooks_charge(w, s->hidden ? s->n / 4 : s->n);
+	}
+}
+
 static bool run_fused(pass *p, weir_tensor *y, const weir_tensor *gy)
 {
-	weir_grad_dst few[FEW] = { { WEIR_DST_SKIP, NULL } };
+	weir_grad_dst few[FEW] = { { .mode = WEIR_DST_SKIP } };
+	weir_squares squares[FEW];
 
 	for (int i = 0; i < y->nin; i++) {
 		if (on_path(p, y->in[i]) && !fused_destination(p, y->in[i], &few[i])) return false;
 	}
+	if (!ask_norms(p, y, few, squares)) return false;
 	y->op->vjp_fused(y, gy, few);
+	note_norms(p, y, few);
 	return weir_ok(p->w);
 }
 
@@ -310,7 +382,7 @@ static bool differentiate(pass *p, weir_tensor *y, weir_tensor *gy)
 
 /* ---- what becomes of a final gradient ---- */
 
-static bool stage(pass *p, weir_kept *k, weir_tensor *grad)
+static bool stage(pass *p, weir_kept *k, weir_tensor *grad, double norm)
 {
 	if (p->n_staged == p->staged_capacity) {
 		int64_t more = p->staged_capacity ? 2 * p->staged_capacity : 64;
@@ -323,7 +395,7 @@ static bool stage(pass *p, weir_kept *k, weir_tensor *grad)
 		p->staged = bigger;
 		p->staged_capacity = more;
 	}
-	p->staged[p->n_staged++] = (struct staged){ k, grad };
+	p->staged[p->n_staged++] = (struct staged){ k, grad, norm };
 	return true;
 }
 
@@ -334,6 +406,7 @@ static void commit(pass *p)
 		weir_kept *k = p->staged[i].k;
 		weir_tensor *grad = p->staged[i].grad;
 
+		k->norm = k->has_grad ? __builtin_nan("") : p->staged[i].norm;
 		if (k->has_grad) {
 			add_into(k->grad, grad);
 			k->grad->store->version++;
@@ -345,6 +418,7 @@ static void commit(pass *p)
 			k->grad->store->refs++;
 			k->has_grad = true;
 		}
+		k->norm_version = k->grad->store->version;
 	}
 }
 
@@ -371,11 +445,13 @@ static bool room(pass *p)
 	return true;
 }
 
-/* Hooks, contiguity, and whoever asked for this very gradient. Returns the gradient to go on with. */
-static weir_tensor *finish(pass *p, weir_tensor *t, weir_tensor *g)
+/* Hooks and contiguity. Returns the gradient to go on with; norm: its, or NaN. */
+static weir_tensor *finish(pass *p, weir_tensor *t, weir_tensor *g, double *norm)
 {
 	weir_tensor *after;
+	uint32_t version;
 
+	*norm = p->norm[t->index - p->first];
 	if (!p->r->graph && !g->contiguous) {
 		weir_tensor *c = weir__tensor_new(p->w, &weir__op_input, g->dtype, g->rank, g->shape);
 
@@ -384,7 +460,9 @@ static weir_tensor *finish(pass *p, weir_tensor *t, weir_tensor *g)
 		drop(p, g);
 		g = c;
 	}
-	after = p->r->no_hooks ? g : weir__hooks_backward(t, g, p->order, p->r->graph);
+	version = g->store->version;
+	after = p->r->no_hooks ? g : weir__hooks_backward(t, g, p->order, p->r->graph, *norm);
+	if (after != g || g->store->version != version) *norm = __builtin_nan("");
 	if (after != g && !weir_is_bad(after) && !p->r->graph) {
 		after = after->contiguous ? alias(after) : weir_contiguous(after);
 		drop(p, g);
@@ -392,7 +470,7 @@ static weir_tensor *finish(pass *p, weir_tensor *t, weir_tensor *g)
 	return after;
 }
 
-static bool deliver(pass *p, weir_tensor *t, weir_tensor *g, bool *keep)
+static bool deliver(pass *p, weir_tensor *t, weir_tensor *g, double norm, bool *keep)
 {
 	const weir_request *r = p->r;
 
@@ -409,7 +487,7 @@ static bool deliver(pass *p, weir_tensor *t, weir_tensor *g, bool *keep)
 	}
 	if (!r->nx && wanted_leaf(t)) {
 		*keep = true;
-		return stage(p, t->kept, g);
+		return stage(p, t->kept, g, norm);
 	}
 	return true;
 }
@@ -421,10 +499,11 @@ static bool loop(pass *p)
 	for (int64_t i = p->n; i-- > p->first;) {
 		weir_tensor *t = w->tape[i], *g = p->g[i - p->first];
 		bool keep = false;
+		double norm;
 
 		if (!g) continue;
-		g = finish(p, t, g);
-		if (weir_is_bad(g) || !deliver(p, t, g, &keep)) return false;
+		g = finish(p, t, g, &norm);
+		if (weir_is_bad(g) || !deliver(p, t, g, norm, &keep)) return false;
 		if ((p->need[i - p->first] & NEED_PATH) && !differentiate(p, t, g)) return false;
 		if (!keep) drop(p, g);
 		if (w->options.free_values && !p->r->graph && !p->r->no_hooks && t->nin && i != p->n - 1 &&
@@ -463,10 +542,26 @@ static int64_t lowest(const weir_ctx *w, const weir_request *r)
 	return first;
 }
 
+/* Memory for one entry per node. */
+static bool prepare(pass *p)
+{
+	size_t nodes = (size_t)(p->n - p->first);
+
+	p->g_bytes = nodes * sizeof *p->g;
+	p->norm_bytes = nodes * sizeof *p->norm;
+	p->need_bytes = nodes;
+	p->hooked = !p->r->no_hooks && weir__hooks_want_norms(p->w, p->order);
+	if (!(p->g = weir__pool_take(p->w, &p->g_bytes)) || !(p->need = weir__pool_take(p->w, &p->need_bytes)) ||
+	    !(p->norm = weir__pool_take(p->w, &p->norm_bytes)))
+		return false;
+	memset(p->g, 0, nodes * sizeof *p->g);
+	for (size_t i = 0; i < nodes; i++) p->norm[i] = __builtin_nan("");
+	return true;
+}
+
 bool weir__backward(weir_ctx *w, const weir_request *r)
 {
 	pass p = { .w = w, .r = r, .first = lowest(w, r) };
-	size_t nodes;
 	bool ok = false;
 
 	for (int i = 0; i < r->nx; i++) r->gxs[i] = NULL;
@@ -477,12 +572,7 @@ bool weir__backward(weir_ctx *w, const weir_request *r)
 		if (y && y->order + 1 > p.order) p.order = y->order + 1;
 	}
 	if (p.n <= p.first) return weir_ok(w);
-	nodes = (size_t)(p.n - p.first);
-	p.g_bytes = nodes * sizeof *p.g;
-	p.need_bytes = nodes;
-	if (!(p.g = weir__pool_take(w, &p.g_bytes))) return false;
-	if ((p.need = weir__pool_take(w, &p.need_bytes))) {
-		memset(p.g, 0, nodes * sizeof *p.g);
+	if (prepare(&p)) {
 		weir__enter(w);
 		if (!r->graph) w->no_grad++;
 		if (r->no_hooks) w->muted++; /* also for what the rules compute */
@@ -494,7 +584,9 @@ bool weir__backward(weir_ctx *w, const weir_request *r)
 		weir__leave(w);
 	}
 	if (p.staged) weir__pool_give(w, p.staged, (size_t)p.staged_capacity * sizeof *p.staged);
-	weir__pool_give(w, p.need, p.need_bytes);
-	weir__pool_give(w, p.g, p.g_bytes);
+	if (p.chunk) weir__pool_give(w, p.chunk, p.chunk_bytes);
+	if (p.need) weir__pool_give(w, p.need, p.need_bytes);
+	if (p.norm) weir__pool_give(w, p.norm, p.norm_bytes);
+	if (p.g) weir__pool_give(w, p.g, p.g_bytes);
 	return ok;
 }

@@ -43,8 +43,10 @@ struct weir_ctx {
 	double *grad_norm;       /* by tape index, NaN where not measured; see weir_grad_norm */
 	int64_t grad_norms, grad_norm_capacity;
 	int forward_hooks, backward_hooks; /* how many are set on the context */
+	int special_hooks;                 /* how many replace, or are set on a tensor */
 	bool hook_clock;
 	double hook_seconds; /* spent in hooks while the clock was on */
+	double squares_rate; /* seconds per value whose square is taken beside hooks; 0: not tried yet */
 
 	weir_scopes scopes;
 	const char *here; /* source line of the outermost call, or NULL */

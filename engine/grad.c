@@ -313,7 +313,17 @@ bool weir_set_grad(weir_tensor *param, const weir_tensor *grad)
 	k->grad->store = s;
 	k->grad->flags &= (uint16_t)~WEIR_T_RELEASED;
 	k->has_grad = true;
+	k->norm = __builtin_nan("");
 	return true;
+}
+
+double weir__known_norm(const weir_tensor *param)
+{
+	const weir_kept *k = param->kept;
+
+	if (!k || !k->has_grad || !k->grad->store || k->norm_version != k->grad->store->version)
+		return __builtin_nan("");
+	return k->norm;
 }
 
 void weir_freeze(weir_tensor *param, bool frozen)

@@ -1,4 +1,5 @@
-/* hook.c: hooks, the public way to look at what flows. One list, in the order set; a hook removed while hooks run is freed afterwards. */
+/* hook.c: hooks, the public way to look at what flows. One list, in the order set; a hook removed while hooks run is freed afterwards.
+ * Long, because setting hooks, telling them and taking their answers are read together. */
 #include "engine/hook.h"
 
 #include <string.h>
@@ -6,7 +7,7 @@
 
 #include "engine/op.h"
 #include "engine/tape.h"
-#include "kernels/reduce.h"
+#include "kernels/squares.h"
 
 void weir_hook_options_init(weir_hook_options *o)
 {
@@ -49,6 +50,7 @@ weir_hook *weir_hook_add(weir_ctx *w, weir_tensor *t, const weir_hook_options *o
 		if (weir__node_of(t)) weir__node_of(t)->flags |= WEIR_T_HOOKED;
 	}
 	count(w, h, 1);
+	if (t || o->replace) w->special_hooks++;
 	return h;
 }
 
@@ -87,6 +89,7 @@ static void purge(weir_ctx *w)
 			continue;
 		}
 		*p = h->next;
+		if (h->t || h->options.replace) w->special_hooks--;
 		if (h->options.destroy) h->options.destroy(h->options.user);
 		weir__pool_give(w, h, sizeof *h);
 	}
@@ -139,6 +142,13 @@ void weir_hook_clock(weir_ctx *w, bool on)
 	w->hook_clock = on;
 }
 
+void weir__hooks_charge(weir_ctx *w, int64_t n)
+{
+	if (!w->hook_clock) return;
+	if (!(w->squares_rate > 0)) w->squares_rate = weir__squares_rate();
+	w->hook_seconds += w->squares_rate * (double)n;
+}
+
 double weir_hook_seconds(const weir_ctx *w)
 {
 	return w->hook_seconds;
@@ -184,22 +194,36 @@ static bool applies(const weir_hook *h, const weir_tensor *node, bool forward, b
 	return h->options.all_orders || order <= (forward ? 0 : 1);
 }
 
-static weir_event event_of(weir_tensor *node, weir_tensor *value, bool backward, int order, unsigned fp_flags)
-{
-	weir_node_info info = weir_node(node);
+/* An event on its way along the hooks. */
+typedef struct running {
+	weir_event e;
+	unsigned have;         /* what of the value has been asked for */
+	const weir_tensor *of; /* whose norm is known already, or NULL */
+	double known;
+} running;
 
-	return (weir_event){ .ctx = node->ctx,
-			     .node = node,
-			     .value = value,
-			     .name = info.name,
-			     .op = info.op,
-			     .scope = info.scope,
-			     .here = info.here,
-			     .index = info.index,
-			     .call = info.call,
-			     .order = order,
-			     .backward = backward,
-			     .fp_flags = fp_flags };
+static void begin_event(running *run, weir_tensor *node, weir_tensor *value, int order)
+{
+	const weir_ctx *w = node->ctx;
+	weir_event *e = &run->e;
+
+	run->have = 0;
+	run->of = NULL;
+	e->ctx = node->ctx;
+	e->node = node;
+	e->value = value;
+	e->op = node->op->name;
+	e->scope = weir__scope_path(w, node->scope);
+	e->name = weir_name(node);
+	if (!e->name[0]) e->name = e->scope[0] ? e->scope : e->op;
+	e->here = node->here ? node->here : "";
+	e->index = node->index;
+	e->call = node->call;
+	e->order = order;
+	e->backward = false;
+	e->norm = 0;
+	e->stats = (weir_stats){ 0 };
+	e->fp_flags = 0;
 }
 
 /* Notes a gradient's norm, for weir_grad_norm(). */
@@ -231,26 +255,30 @@ double weir_grad_norm(const weir_tensor *t)
 	return node->index >= 0 && node->index < w->grad_norms ? w->grad_norm[node->index] : __builtin_nan("");
 }
 
-/* Norm and counts of e->value, as far as wanted and not yet known. */
-static void measure(weir_event *e, unsigned wants, unsigned *have)
+/* Norm and counts of the event's value, as far as wanted and not yet there. */
+static void measure(running *run, unsigned wants)
 {
+	weir_event *e = &run->e;
+	weir_ctx *w = e->ctx;
 	weir_tensor *v = e->value;
-	unsigned todo = wants & ~*have & (WEIR_WANT_NORM | WEIR_WANT_STATS);
-	int64_t start = e->ctx->length;
+	unsigned todo = wants & ~run->have & (WEIR_WANT_NORM | WEIR_WANT_STATS);
+	bool known = (todo & WEIR_WANT_NORM) && v == run->of;
+	int64_t start = w->length;
 
 	if (!todo || !weir__is_float(v->dtype)) return;
 	if (!v->contiguous) v = weir_contiguous(v);
 	if (weir_is_bad(v)) return;
-	if (todo & WEIR_WANT_NORM) e->norm = weir__norm2((weir_dtype)v->dtype, weir__at(v), v->numel, e->ctx->threads);
-	if (todo & WEIR_WANT_STATS)
-		weir__stats((weir_dtype)v->dtype, weir__at(v), v->numel, &e->stats, e->ctx->threads);
-	if (v != e->value) weir__sweep(e->ctx, start, NULL, 0);
-	if (e->backward && (todo & WEIR_WANT_NORM)) remember(e->ctx, e->index, e->norm);
-	*have |= todo;
+	if (known) e->norm = run->known;
+	else if (todo & WEIR_WANT_NORM) e->norm = weir__norm2((weir_dtype)v->dtype, weir__at(v), v->numel, w->threads);
+	if (todo & WEIR_WANT_STATS) weir__stats((weir_dtype)v->dtype, weir__at(v), v->numel, &e->stats, w->threads);
+	if (v != e->value) weir__sweep(w, start, NULL, 0);
+	if (e->backward && (todo & WEIR_WANT_NORM)) remember(w, e->index, e->norm);
+	run->have |= todo;
 }
 
-static void run_replacers(weir_event *e, bool of_tensor, unsigned *have)
+static void run_replacers(running *run, bool of_tensor)
 {
+	weir_event *e = &run->e;
 	weir_ctx *w = e->ctx;
 
 	for (weir_hook *h = w->hooks; h && weir_ok(w); h = h->next) {
@@ -258,7 +286,7 @@ static void run_replacers(weir_event *e, bool of_tensor, unsigned *have)
 		weir_text_buf a, b;
 
 		if (!h->options.replace || !applies(h, e->node, !e->backward, of_tensor, e->order)) continue;
-		measure(e, h->options.wants, have);
+		measure(run, h->options.wants);
 		r = h->options.replace(e, h->options.user);
 		if (!weir_ok(w)) return;
 		if (!r || r->ctx != w || !weir__usable(r, "weir_hook")) {
@@ -280,20 +308,22 @@ static void run_replacers(weir_event *e, bool of_tensor, unsigned *have)
 	}
 }
 
-static void run_observers(weir_event *e, bool of_tensor, unsigned *have)
+static void run_observers(running *run, bool of_tensor)
 {
+	const weir_event *e = &run->e;
 	weir_ctx *w = e->ctx;
 
 	for (weir_hook *h = w->hooks; h && weir_ok(w); h = h->next) {
 		if (!h->options.observe || !applies(h, e->node, !e->backward, of_tensor, e->order)) continue;
-		measure(e, h->options.wants, have);
+		measure(run, h->options.wants);
 		h->options.observe(e, h->options.user);
 	}
 }
 
 /* The norm that observers see is that before replacement; so it is taken first where any of them wants it. */
-static void measure_first(weir_event *e, unsigned *have)
+static void measure_first(running *run)
 {
+	const weir_event *e = &run->e;
 	unsigned wants = 0;
 	bool replaced = false;
 
@@ -304,42 +334,54 @@ static void measure_first(weir_event *e, unsigned *have)
 		if (h->options.observe) wants |= h->options.wants;
 		else replaced = true;
 	}
-	if (replaced) measure(e, wants & WEIR_WANT_NORM, have);
+	if (replaced) measure(run, wants & WEIR_WANT_NORM);
 }
 
-static weir_tensor *run(weir_event *e, bool record)
+static weir_tensor *call_hooks(running *run, bool record)
 {
-	weir_ctx *w = e->ctx;
+	weir_ctx *w = run->e.ctx;
 	const char *outer = w->outer;
-	unsigned have = 0;
 	double begin = w->hook_clock ? seconds() : 0;
 
 	w->in_hook++;
 	w->outer = NULL;
 	if (!record) w->no_grad++;
-	measure_first(e, &have);
-	run_replacers(e, true, &have);
-	run_replacers(e, false, &have);
-	run_observers(e, true, &have);
-	run_observers(e, false, &have);
+	if (w->special_hooks) {
+		measure_first(run);
+		run_replacers(run, true);
+		run_replacers(run, false);
+		run_observers(run, true);
+	}
+	run_observers(run, false);
 	if (!record) w->no_grad--;
 	w->outer = outer;
 	w->in_hook--;
 	purge(w);
 	if (w->hook_clock) w->hook_seconds += seconds() - begin;
-	return weir_ok(w) ? e->value : w->bad;
+	return weir_ok(w) ? run->e.value : w->bad;
 }
 
-weir_tensor *weir__hooks_backward(weir_tensor *node, weir_tensor *grad, int order, bool graph)
+weir_tensor *weir__hooks_backward(weir_tensor *node, weir_tensor *grad, int order, bool graph, double norm)
 {
-	weir_event e;
+	running run;
 
 	if (node->ctx->in_hook || node->ctx->muted) return grad;
 	if (!node->ctx->backward_hooks && !(node->flags & WEIR_T_HOOKED) &&
 	    !(node->kept && (node->kept->t->flags & WEIR_T_HOOKED)))
 		return grad;
-	e = event_of(node, grad, true, order, 0);
-	return run(&e, graph);
+	begin_event(&run, node, grad, order);
+	run.e.backward = true;
+	run.known = norm;
+	if (norm == norm) run.of = grad;
+	return call_hooks(&run, graph);
+}
+
+bool weir__hooks_want_norms(const weir_ctx *w, int order)
+{
+	for (const weir_hook *h = w->hooks; h; h = h->next) {
+		if (applies(h, NULL, false, false, order) && (h->options.wants & WEIR_WANT_NORM)) return true;
+	}
+	return false;
 }
 
 bool weir__may_fuse(const weir_ctx *w)
@@ -364,10 +406,13 @@ bool weir__hooks_want_flags(const weir_ctx *w)
 void weir__hooks_forward(weir_tensor *node, unsigned fp_flags)
 {
 	weir_ctx *w = node->ctx;
-	weir_event e = event_of(node, node, false, node->order, fp_flags);
 	int64_t start = w->length;
-	weir_tensor *r = run(&e, false);
+	weir_tensor *r;
+	running run;
 
+	begin_event(&run, node, node, node->order);
+	run.e.fp_flags = fp_flags;
+	r = call_hooks(&run, false);
 	if (weir_is_bad(r) || r == node) return;
 	if (node->store->refs > 1 || !node->contiguous) { /* a view: the replaced value gets memory of its own */
 		weir_storage *own = weir__storage_new(w, (size_t)node->numel * weir__size_of(node->dtype));

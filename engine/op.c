@@ -131,7 +131,8 @@ void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, 
 
 	if (dst.mode == WEIR_DST_SKIP) return;
 	for (int i = 0; i < n && i < MAX_OPERANDS; i++) in[i] = (weir_strided){ weir__at(x[i]), x[i]->stride };
-	weir__map(id, (weir_dtype)like->dtype, like->rank, like->shape, dst.data, dst.mode, in, p, like->ctx->threads);
+	weir__map_squares(id, (weir_dtype)like->dtype, like->rank, like->shape, dst.data, dst.mode, in, p, dst.squares,
+			  like->ctx->threads);
 }
 
 void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor *const *x, int n, const double *p)

@@ -65,7 +65,10 @@ typedef struct weir_kept {
 	struct weir_kept *next, *prev;
 	char *name;
 	bool param, frozen;
-	bool has_grad; /* false: fresh, the first contribution writes */
+	bool has_grad;    /* false: fresh, the first contribution writes */
+	bool norm_wanted; /* by an optimiser, which reads it in place of the gradient: see weir__known_norm */
+	double norm;      /* of grad, when its storage had norm_version; NaN where it is not known */
+	uint32_t norm_version;
 } weir_kept;
 
 static inline size_t weir__size_of(int dtype)
@@ -114,6 +117,8 @@ void weir__set(weir_tensor *t, int64_t i, double v);
 int64_t weir__element_offset(const weir_tensor *t, int64_t i);
 
 /* Kept tensors. */
+/* The norm of a parameter's accumulator, as weir__norm2 would give it, where backward has left it; else NaN. */
+double weir__known_norm(const weir_tensor *param);
 weir_tensor *weir__kept_new(weir_ctx *w, int dtype, int rank, const int64_t *shape);
 void weir__kept_free_all(weir_ctx *w);
 

@@ -117,10 +117,10 @@ static weir_tensor *share(weir_ctx *w, weir_tensor *c, int k, weir_tensor *g)
 	size_t bytes = (size_t)n * sizeof *gx;
 
 	if (op->vjp_fused && n <= FUSED_MOST) {
-		weir_grad_dst dst[FUSED_MOST] = { { WEIR_DST_SKIP, NULL } };
+		weir_grad_dst dst[FUSED_MOST] = { { .mode = WEIR_DST_SKIP } };
 
 		result = weir_zeros(w, weir_dtype_of(x), weir_rank(x), weir_shape(x));
-		dst[k] = (weir_grad_dst){ WEIR_DST_WRITE, weir_data_mut(result, NULL) };
+		dst[k] = (weir_grad_dst){ .mode = WEIR_DST_WRITE, .data = weir_data_mut(result, NULL) };
 		if (dst[k].data) op->vjp_fused(c, g, dst);
 		return result;
 	}

@@ -9,7 +9,10 @@
 #include "kernels/fpenv.h"
 #include "kernels/reduce.h"
 
-enum { LONGEST = 4096 }; /* steps between two whole measurements */
+enum {
+	LONGEST = 4096, /* steps between two whole measurements */
+	TIMED = 4,      /* steps after one whose hooks run under the clock */
+};
 
 static void begin_step(weir_flow *f);
 
@@ -340,33 +343,49 @@ bool weir__flow_same_layers(const weir_flow *f)
 	return f->count && f->when.shape == f->when.measured_shape;
 }
 
-/* What this step cost, and when the next whole measurement is due: so far away that all of it stays within the budget. */
+/* What a thin step cost. The least of several is what it costs where nothing else gets in between. */
+static void settle_thin(schedule *s, double hooks, double cost, double rest)
+{
+	if (s->timed && (!s->cycle || hooks < s->hooks_thin)) s->hooks_thin = hooks;
+	if (!s->cycle || cost < s->cost_thin) s->cost_thin = cost;
+	if (!s->cycle || rest < s->thin) s->thin = rest > 0 ? rest : 0;
+}
+
+/* Steps until whole measurements cost no more than thin steps leave of the budget, or than a quarter of it. */
+static int64_t distance(const schedule *s, const weir_flow_options *o)
+{
+	double left, steps;
+
+	if (o->every <= 1) return 1;
+	if (o->budget <= 0 || !(s->thin > 0)) return o->every;
+	left = o->budget * s->thin - s->cost_thin;
+	if (left < 0.25 * o->budget * s->thin) left = 0.25 * o->budget * s->thin;
+	steps = s->cost_whole / left;
+	return steps < (double)o->every ? o->every : steps < LONGEST ? (int64_t)steps : LONGEST;
+}
+
+/* What this step cost, and when the next whole measurement is due. Hooks that ran without the clock cost what those under it did. */
 static void settle(weir_flow *f, bool whole, int64_t began)
 {
 	schedule *s = &f->when;
-	const weir_flow_options *o = &f->options;
 	int64_t end = now();
 	double own = 1e-9 * (double)(end - began), wall = 1e-9 * (double)(end - s->begin),
-	       hooks = weir_hook_seconds(f->w) - s->hooks, cost = own + hooks, share;
+	       hooks = s->whole || s->timed ? weir_hook_seconds(f->w) - s->hooks : s->hooks_thin, cost = own + hooks;
 
-	if (!whole && !s->timed && s->cost_thin > own) cost = s->cost_thin;
-	if (whole) s->cost_whole = cost;
-	else if (s->timed) s->cost_thin = cost;
-	if (!whole) s->thin = wall - cost > 0 ? wall - cost : 0;
 	if (f->steps) { /* before it there is no end of a step to count from */
 		s->wall += wall;
 		s->cost += cost;
 	}
 	if (f->steps >= 2 && s->wall > 0) f->sum.own_share = s->cost / s->wall;
 	s->begin = end;
-	s->cycle = whole ? 0 : s->cycle + 1;
-	if (!whole && f->steps + 1 < s->next) return;
-	if (o->budget <= 0 || o->every <= 1 || !(s->thin > 0)) {
-		s->next = f->steps + (o->every > 1 ? o->every : 1);
-	} else if (whole) {
-		share = o->budget - s->cost_thin / s->thin; /* what thin steps leave of the budget */
-		share = share > 0.1 * o->budget ? s->cost_whole / (share * s->thin) : LONGEST;
-		s->next = f->steps + (share < (double)o->every ? o->every : share < LONGEST ? (int64_t)share : LONGEST);
+	if (whole) {
+		s->cost_whole = s->cost_last > 0 && s->cost_last < cost ? s->cost_last : cost;
+		s->cost_last = cost;
+		s->cycle = 0;
+		s->next = f->steps + distance(s, &f->options);
+	} else {
+		settle_thin(s, hooks, cost, wall - cost);
+		s->cycle++;
 	}
 }
 
@@ -379,7 +398,7 @@ static void begin_step(weir_flow *f)
 	s->requested = s->looked = s->partial = false;
 	s->alarm = 0;
 	if (s->whole) s->asked = -1;
-	s->timed = !s->whole && (s->cycle == 1 || f->steps + 1 == s->next);
+	s->timed = !s->whole && s->cycle < TIMED;
 	weir_hook_pause(f->forward, !s->whole);
 	weir_hook_set_wants(f->backward, s->whole ? WEIR_WANT_NORM | WEIR_WANT_STATS : WEIR_WANT_NORM);
 	weir_hook_clock(f->w, s->whole || s->timed);

@@ -93,8 +93,10 @@ typedef struct schedule {
 	int64_t asked;                  /* node whose gradient whole steps alone ask for: no part of the shape; or -1 */
 	int64_t begin;                  /* end of the last step, nanoseconds */
 	double hooks;                   /* hook seconds by then */
-	double cost_whole, cost_thin;   /* seconds per such step, measured */
-	double thin;                    /* seconds of a thin step without measuring */
+	double hooks_thin;              /* seconds in the hooks of a thin step, */
+	double cost_thin;               /* of all that is measured in one, */
+	double thin;                    /* and of the rest of it: each the least since the last whole measurement */
+	double cost_whole, cost_last;   /* the cheaper one of the last two whole measurements, and the last */
 	double wall, cost;              /* over all steps */
 } schedule;
 

@@ -74,50 +74,85 @@ void KERN(columns_fold)(double *out, double (*lane)[64], int64_t cols)
 	}
 }
 
-/* The f32 chains of one block of 128 elements, of which n are there; the missing ones are zeros. */
+VEC vf vf_relu_vjp(vf gy, vf x)
+{
+	return vf_blend(vf_gt(x, vf_zero()), gy, vf_blend(vf_isnan(x), x, vf_zero()));
+}
+
+/* The f32 chains of one block of 128 elements, of which n are there; the missing ones are zeros. any: all bits that were set. */
 ROW vf block_chain(const float *x, int64_t n, vi *any)
 {
 	vf p = vf_zero();
 
+	*any = vi_set1(0);
 	for (int64_t i = 0; i < 128 && i < n; i += 16) {
 		vf v = n - i >= 16 ? vf_load(x + i) : vf_load_n(x + i, n - i, 0.0f);
 
 		p = vf_fma(v, v, p);
-		if (any) *any = vi_or(*any, vf_as_vi(v));
+		*any = vi_or(*any, vf_as_vi(v));
 	}
 	return p;
 }
 
-/* See weir__sumsq. Returns whether a block was redone. */
+/* Whether the f32 chains of a block are good: each in range, or of zeros only. */
+VEC bool in_range(vf p, vi any)
+{
+	mf good = mf_and(vf_ge(p, vf_set1(1e-25f)), vf_le(p, vf_set1(1e30f)));
+
+	return mf_all(mf_or(good, vi_eq(vi_shl(any, 1), vi_set1(0))));
+}
+
+VEC lanes add_chains(lanes to, vf p)
+{
+	return (lanes){ vd_add(to.lo, vf_to_vd_lo(p)), vd_add(to.hi, vf_to_vd_hi(p)) };
+}
+
+/* See weir__sumsq. Lanes of zeros are told apart without a branch: half of a ReLU's gradient is zeros, here and there a whole lane of them,
+ * and a branch that can't be foreseen costs more than the block. Returns whether a block was redone. */
 bool KERN(lanes_sumsq_fast)(double *lane, const float *x, int64_t n)
 {
 	lanes to = { vd_load(lane), vd_load(lane + 8) };
-	const vf least = vf_set1(1e-25f), most = vf_set1(1e30f);
 	bool redone = false;
 
-	for (int64_t i = 0; i < n; i += 128) {
-		int64_t left = n - i;
-		vf p = left >= 128 ? block_chain(x + i, 128, NULL) : block_chain(x + i, left, NULL);
-		mf good = mf_and(vf_ge(p, least), vf_le(p, most));
+	for (; n > 0; n -= 128, x += 128) {
+		vi any;
+		vf p = n >= 128 ? block_chain(x, 128, &any) : block_chain(x, n, &any);
 
-		if (!mf_all(good)) {
-			vi any = vi_set1(0);
-
-			if (left > 128) left = 128;
-			block_chain(x + i, left, &any);
-			good = mf_or(good, vi_eq(vi_shl(any, 1), vi_set1(0)));
-			if (!mf_all(good)) {
-				to = run(to, x, i, left, false, true);
-				redone = true;
-				continue;
-			}
+		if (in_range(p, any)) {
+			to = add_chains(to, p);
+		} else {
+			to = run(to, x, 0, n < 128 ? n : 128, false, true);
+			redone = true;
 		}
-		to.lo = vd_add(to.lo, vf_to_vd_lo(p));
-		to.hi = vd_add(to.hi, vf_to_vd_hi(p));
 	}
 	vd_store(lane, to.lo);
 	vd_store(lane + 8, to.hi);
 	return redone;
+}
+
+/* A pass that waits for memory has time to square what it writes. */
+void KERN(relu_vjp_sumsq)(double *lane, float *y, const float *gy, const float *x, int64_t n)
+{
+	lanes to = { vd_load(lane), vd_load(lane + 8) };
+
+	for (; n >= 128; n -= 128, y += 128, gy += 128, x += 128) {
+		vf p = vf_zero();
+		vi any = vi_set1(0);
+
+		for (int i = 0; i < 128; i += 16) {
+			vf v = vf_relu_vjp(vf_load(gy + i), vf_load(x + i));
+
+			vf_store(y + i, v);
+			p = vf_fma(v, v, p);
+			any = vi_or(any, vf_as_vi(v));
+		}
+		to = in_range(p, any) ? add_chains(to, p) : run(to, y, 0, 128, false, true);
+	}
+	vd_store(lane, to.lo);
+	vd_store(lane + 8, to.hi);
+	if (!n) return;
+	KERN(map_relu_vjp_f32)(y, (const void *[]){ gy, x }, n, NULL);
+	KERN(lanes_sumsq_fast)(lane, y, n);
 }
 
 /* Keys: the bits as a signed integer that grows with the value. Every NaN gets the same key, at the end that wins. */

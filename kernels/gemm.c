@@ -50,6 +50,7 @@ typedef struct plan {
 	int64_t kc, nc, mc;
 	bool b_once;     /* each panel of B serves one panel of A: read in place, or packed just before it is used */
 	bool sums_apart; /* partial sums stand in the workspace */
+	bool squares;    /* those of C are taken panel by panel */
 	size_t a_bytes, b_bytes, sum_bytes; /* of one thread */
 	char *workspace;
 } plan;
@@ -95,7 +96,8 @@ static void choose_grid(plan *p, int threads)
 	if (weir__threads_for(threads, 2.0 * (double)p->m * (double)p->n * (double)p->k) == 1) return;
 	for (int gm = 1; gm <= threads; gm++) {
 		if (threads % gm) continue;
-		double cost = grid_cost(p, gm, threads / gm);
+		/* a cut through rows costs a second pass for their squares: some 3 % where k is that of a batch */
+		double cost = grid_cost(p, gm, threads / gm) * (p->g->squares && gm < threads ? 1.03 : 1.0);
 
 		if (best > 0 && cost >= best) continue;
 		best = cost;
@@ -140,6 +142,7 @@ static plan make_plan(const weir_kernels *kernels, weir_dtype t, const weir_gemm
 	p.nc = even_block(cols, p.b_once ? cols : B_BYTES / p.size / p.kc / kernel->nr * kernel->nr, kernel->nr);
 	p.sums_apart = g->mode == WEIR_DST_ADD && p.kc < p.k;
 	p.mc = p.sums_apart ? even_block(rows, SUM_ROWS, 1) : rows;
+	p.squares = weir__squares_of(g->squares, t, g->c, g->m * g->n) && g->crs == g->n && !p.flipped && p.nc >= p.n;
 	p.a_bytes = (size_t)round_up(kernel->lanes_a * p.kc * p.size, LINE);
 	p.b_bytes = (size_t)round_up((p.b_once ? kernel->nr : p.nc) * p.kc * p.size, LINE);
 	p.sum_bytes = p.sums_apart ? (size_t)round_up(p.mc * p.nc * p.size, LINE) : 0;
@@ -152,6 +155,7 @@ typedef struct place {
 	char *a, *b, *sums;                    /* the workspace of this thread */
 	int64_t i0, rows, j0, cols, p0, steps; /* the block */
 	bool first, last;                      /* of the blocks of k */
+	weir_squares_walk walk;
 } place;
 
 static const char *at(const plan *p, const matrix *x, int64_t lane, int64_t step)
@@ -224,6 +228,7 @@ static void do_block(place *s)
 
 		do_panel(s, i, rows);
 		if (s->last && p->act && !p->flipped) activate(p, i, rows, s->j0, s->cols);
+		if (s->last && p->squares) weir__squares_upto(&s->walk, (i + rows) * p->n);
 	}
 	if (s->last && p->act && p->flipped) activate(p, s->j0, s->cols, s->i0, s->rows);
 }
@@ -235,6 +240,7 @@ static void do_rectangle(const plan *p, int id)
 	int64_t i0 = p->m * gm / p->grid_m, j0 = panels * gn / p->grid_n * p->kernel->nr;
 	place s = { .p = p, .a = p->workspace + (size_t)id * (p->a_bytes + p->b_bytes + p->sum_bytes) };
 
+	if (p->squares) weir__squares_begin(&s.walk, p->g->squares, i0 * p->n, i1 * p->n);
 	s.b = s.a + p->a_bytes;
 	s.sums = s.b + p->b_bytes;
 	for (s.j0 = j0; s.j0 < j1; s.j0 += p->nc)
@@ -271,6 +277,9 @@ void weir__gemm_with(const weir_kernels *kernels, weir_dtype t, const weir_gemm 
 	p = make_plan(kernels, t, g, threads);
 	p.workspace = workspace;
 	weir__parallel(p.threads, p.threads, 1, task, &p);
+	if (!p.squares) return;
+	for (int gm = 1; gm < p.grid_m; gm++) weir__squares_seam(g->squares, p.m * gm / p.grid_m * p.n);
+	g->squares->done = true;
 }
 
 size_t weir__gemm_workspace(weir_dtype t, const weir_gemm *g, int threads)

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <weir/types.h>
 
-#include "kernels/table.h"
+#include "kernels/squares.h"
 
 /* Strides are in elements, any sign, 0 allowed for a and b: a transposed operand is one whose strides are
  * swapped. k = 0 gives +0. After the chain: + bias[j], then the result is written to c (WRITE), or added to
@@ -31,6 +31,8 @@ typedef struct weir_gemm {
 	weir_map act;     /* of one input and no parameter, or WEIR_MAP_COUNT for none */
 	void *act_out;    /* [m, n], rows contiguous */
 	int64_t act_rs;
+	weir_squares *
+		squares; /* of c, or NULL: taken on the way where c is contiguous and no row of it is cut; else not done */
 } weir_gemm;
 
 /* Bytes that weir__gemm needs for this product, aligned to 64; 0 is possible. t is WEIR_F32 or WEIR_F64.

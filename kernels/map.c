@@ -13,7 +13,8 @@
 #include "kernels/threads.h"
 
 enum {
-	BLOCK = 256,  /* elements packed at a time */
+	BLOCK = 256, /* elements packed at a time */
+	WARM = 2048, /* elements computed before they are squared: with those they came from, half of a first-level cache */
 	GRAIN = 1024, /* a thread's share is a multiple of this many elements: whole cache lines of any type */
 	INPUTS = 3,
 };
@@ -33,6 +34,7 @@ typedef struct job {
 	weir_cast_fn *cast;
 	weir_map_fn *add; /* set: y = y + result */
 	const double *p;
+	weir_squares *squares; /* of y, or NULL */
 	char *y;
 	size_t ysize;
 	int64_t ystride[WEIR_MAX_RANK]; /* weir__copy only, in bytes */
@@ -211,7 +213,9 @@ static void run_range(void *arg, int64_t begin, int64_t end)
 	const void *x[INPUTS] = { buffer[0], buffer[1], buffer[2] };
 	int64_t row = j->rank ? j->shape[j->rank - 1] : 1;
 	bool long_rows = row >= BLOCK, all_dense = true, all_unit = true;
+	weir_squares_walk walk;
 
+	if (j->squares) weir__squares_begin(&walk, j->squares, begin, end);
 	for (int i = 0; i < j->inputs; i++) {
 		const operand *o = &j->in[i];
 
@@ -226,6 +230,7 @@ static void run_range(void *arg, int64_t begin, int64_t end)
 
 		if (!all_dense && long_rows && n > row - p.at[j->rank - 1]) n = row - p.at[j->rank - 1];
 		if (!(all_dense || (long_rows && all_unit)) || j->add) n = n < BLOCK ? n : BLOCK;
+		if (j->squares && n > WARM) n = WARM;
 		for (int i = 0; i < j->inputs; i++) {
 			const operand *o = &j->in[i];
 
@@ -248,6 +253,23 @@ static void run_range(void *arg, int64_t begin, int64_t end)
 			run_kernel(j, j->y + begin * (int64_t)j->ysize, x, n);
 		}
 		begin += n;
+		if (j->squares) weir__squares_upto(&walk, begin);
+	}
+}
+
+/* relu_vjp of f32 into an array whose squares are asked for: whole chunks, because a grain is one. */
+static void relu_range(void *arg, int64_t begin, int64_t end)
+{
+	const job *j = arg;
+	const float *gy = (const void *)j->in[0].data, *x = (const void *)j->in[1].data;
+	float *y = (void *)j->y;
+
+	for (int64_t n; begin < end; begin += n) {
+		_Alignas(64) double lane[WEIR_LANES] = { 0 };
+
+		n = end - begin < WEIR_CHUNK ? end - begin : WEIR_CHUNK;
+		weir__kernels()->relu_vjp_sumsq(lane, y + begin, gy + begin, x + begin, n);
+		j->squares->chunk[begin / WEIR_CHUNK] = weir__fold(lane);
 	}
 }
 
@@ -290,15 +312,23 @@ static double cost_of(weir_map id)
 static void run(job *j, weir_task_fn *fn, double cost, int threads)
 {
 	if (j->count <= 0) return;
-	weir__parallel(weir__threads_for(threads, cost * (double)j->count), j->count, GRAIN, fn, j);
+	weir__parallel(weir__threads_for(threads, cost * (double)j->count), j->count, j->squares ? WEIR_CHUNK : GRAIN,
+		       fn, j);
 }
 
 void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
 	       const weir_strided *x, const double *p, int threads)
 {
+	weir__map_squares(id, t, rank, shape, y, mode, x, p, NULL, threads);
+}
+
+void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
+		       const weir_strided *x, const double *p, weir_squares *s, int threads)
+{
 	const weir_kernels *kernels = weir__kernels();
 	const weir_map_info *info = &weir__map_info[id];
 	job j = { .map = kernels->map[id][t], .p = p, .y = y, .ysize = info->output == 'B' ? 1 : size_of[t] };
+	bool relu;
 
 	assert(t == WEIR_F32 || t == WEIR_F64);
 	assert(mode != WEIR_DST_ADD || info->output == 'T');
@@ -309,7 +339,13 @@ void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *
 		set_input(&j, j.inputs, &x[j.inputs], info->inputs[j.inputs] == 'B' ? 1 : size_of[t]);
 	set_dense_y(&j);
 	merge_axes(&j);
-	run(&j, run_range, cost_of(id), threads);
+	if (weir__squares_of(s, t, y, j.count)) j.squares = s;
+	relu = j.squares && id == WEIR_MAP_relu_vjp && t == WEIR_F32 && !j.add && j.in[0].layout == DENSE &&
+	       j.in[1].layout == DENSE;
+	run(&j, relu ? relu_range : run_range, cost_of(id), threads);
+	if (!j.squares) return;
+	s->done = true;
+	s->hidden = relu;
 }
 
 void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x,

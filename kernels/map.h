@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <weir/types.h>
 
+#include "kernels/squares.h"
 #include "kernels/table.h"
 
 typedef struct weir_strided {
@@ -24,6 +25,10 @@ typedef struct weir_strided {
  * rounding of its own; it is not for comparisons. p: the kernel's parameters, or NULL. */
 void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
 	       const weir_strided *x, const double *p, int threads);
+
+/* The same, and where s asks for the squares of y, it gets them. */
+void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
+		       const weir_strided *x, const double *p, weir_squares *s, int threads);
 
 /* y = (to)x; y is dense. Floats to integers are truncated and saturated, NaN gives 0; integers to narrower ones are saturated. */
 void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x,

@@ -1,4 +1,5 @@
-/* reduce.c: the reductions of reduce.h: which walk takes them, what becomes of a sum, and second tries on scaled values. */
+/* reduce.c: the reductions of reduce.h: which walk takes them, what becomes of a sum, and second tries on scaled values.
+ * Long, because every way that a sum can end is one small function here. */
 #include "kernels/reduce.h"
 
 #include <math.h>
@@ -78,9 +79,9 @@ static double norm_again(const weir_red_job *j, const char *base, unsigned flags
 
 static double norm_of(const weir_red_job *j, const char *base, double sumsq, unsigned flags, int threads)
 {
-	bool safe = (sumsq >= 1e-270 && sumsq <= 1e300) || isnan(sumsq) || !j->n;
+	bool safe = !j->d || !j->n || weir__sumsq_safe(sumsq);
 
-	return j->d && !safe ? norm_again(j, base, flags, threads) : sqrt(sumsq);
+	return safe ? sqrt(sumsq) : norm_again(j, base, flags, threads);
 }
 
 /* Whether a value has the given key of a largest one, -0 taken as +0. */
@@ -320,20 +321,44 @@ static weir_red_job flat_job(weir_red op, weir_dtype t, const void *x, int64_t n
 	return j;
 }
 
-static double flat_sumsq(weir_red_job *j, int threads)
+static double flat_chunk(const weir_kernels *k, weir_dtype t, const char *x, int64_t n)
 {
-	weir_part r = { 0 };
+	_Alignas(64) double lane[WEIR_LANES] = { 0 };
 
-	j->fast = j->t == WEIR_F32;
-	if (j->n) weir__red_whole(j, j->x, 1, &r, threads);
-	return r.sum;
+	if (t == WEIR_F32) k->lanes_sumsq_fast(lane, (const float *)(const void *)x, n);
+	else k->lanes_sumsq[1](lane, x, n);
+	return weir__fold(lane);
+}
+
+/* On one thread without a job, which would cost a short array more than its squares. */
+static double flat_sumsq(weir_dtype t, const void *x, int64_t n, int threads)
+{
+	const weir_kernels *k = weir__kernels();
+	int64_t size = t == WEIR_F32 ? 4 : 8;
+	weir_red_job j;
+	weir_part r;
+	weir_tree tree;
+
+	if (n <= 0) return 0;
+	if (n <= WEIR_CHUNK) return flat_chunk(k, t, x, n);
+	if (weir__threads_for(threads, (double)n) > 1) {
+		j = flat_job(WEIR_RED_sumsq, t, x, n);
+		j.fast = t == WEIR_F32;
+		weir__red_whole(&j, j.x, 1, &r, threads);
+		return r.sum;
+	}
+	tree.depth = 0;
+	tree.chunks = 0;
+	for (int64_t i = 0; i < n; i += WEIR_CHUNK)
+		weir__tree_add(&tree,
+			       flat_chunk(k, t, (const char *)x + i * size, n - i < WEIR_CHUNK ? n - i : WEIR_CHUNK));
+	return weir__tree_sum(&tree);
 }
 
 double weir__sumsq(weir_dtype t, const void *x, int64_t n, int threads)
 {
-	weir_red_job j = flat_job(WEIR_RED_sumsq, t, x, n);
 	unsigned flags = weir__fp_flags();
-	double r = flat_sumsq(&j, threads);
+	double r = flat_sumsq(t, x, n, threads);
 
 	restore_flags(flags);
 	return r;
@@ -341,10 +366,14 @@ double weir__sumsq(weir_dtype t, const void *x, int64_t n, int threads)
 
 double weir__norm2(weir_dtype t, const void *x, int64_t n, int threads)
 {
-	weir_red_job j = flat_job(WEIR_RED_norm, t, x, n);
 	unsigned flags = weir__fp_flags();
-	double r = norm_of(&j, x, flat_sumsq(&j, threads), flags, threads);
+	double sum = flat_sumsq(t, x, n, threads), r = sqrt(sum);
 
+	if (t == WEIR_F64 && n > 0 && !weir__sumsq_safe(sum)) {
+		weir_red_job j = flat_job(WEIR_RED_norm, t, x, n);
+
+		r = norm_again(&j, x, flags, threads);
+	}
 	restore_flags(flags);
 	return r;
 }

@@ -45,6 +45,12 @@ void weir__reduce(weir_red op, weir_dtype t, int orank, const int64_t *oshape, c
  * (Flushing subnormals can move a lane's last f32 bit: squares below 1e-38 ahead of larger ones may break a rounding tie.) */
 double weir__sumsq(weir_dtype t, const void *x, int64_t n, int threads);
 
+/* Is a sum of squares in f64 as good as exact, its squares having neither overflown nor lost bits that count? NaN is what it is. */
+static inline bool weir__sumsq_safe(double sum)
+{
+	return (sum >= 1e-270 && sum <= 1e300) || sum != sum;
+}
+
 /* √Σx²: the square root of weir__sumsq, and right at every exponent of f32 and f64: where the f64 sum leaves
  * [1e-270, 1e300], it is taken again on values scaled by a power of two. inf gives inf, NaN gives NaN. */
 double weir__norm2(weir_dtype t, const void *x, int64_t n, int threads);

@@ -34,8 +34,11 @@ static gradients gradients_of(const weir_module *m)
 	return all;
 }
 
-static double norm_of(const weir_tensor *g)
+static double norm_of(const weir_tensor *param, const weir_tensor *g)
 {
+	double known = weir__known_norm(param);
+
+	if (known == known) return known;
 	return weir__norm2((weir_dtype)g->dtype, weir__at(g), g->numel,
 			   weir__threads_for(g->ctx->threads, 2 * (double)g->numel));
 }
@@ -48,7 +51,7 @@ static double total_norm(const weir_module *m)
 	double largest = 0, sum = 0;
 
 	while ((g = next(&all))) {
-		double norm = norm_of(g);
+		double norm = norm_of(all.p[all.i - 1], g);
 
 		if (norm != norm) return norm;
 		if (norm > largest) largest = norm;
@@ -59,7 +62,7 @@ static double total_norm(const weir_module *m)
 	all.i = 0;
 	sum = 0;
 	while ((g = next(&all))) {
-		double part = norm_of(g) / largest;
+		double part = norm_of(all.p[all.i - 1], g) / largest;
 
 		sum += part * part;
 	}

@@ -125,6 +125,7 @@ static bool add_slot(weir_optim *o, weir_tensor *p)
 	for (int i = 0; i < WEIR_OPTIM_STATES; i++) {
 		if (o->type->state[i]) slot->state[i] = new_state(p, o->type->state[i]);
 	}
+	if (p->kept) p->kept->norm_wanted = true;
 	return weir_ok(w);
 }
 

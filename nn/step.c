@@ -1,9 +1,9 @@
 /* step.c: one step of an optimiser, in two passes over the parameters.
  *
- * First, nothing is written: a step that would write an inf or NaN anywhere is refused as a whole. Each gradient is read once, for its
- * largest magnitude; with those of parameter and states, which the step before left behind, that bounds what will be written. Only where
- * the bound is near the end of the type's range is the step computed for trial. Then every parameter and state is read and
- * written once. */
+ * First, nothing is written: a step that would write an inf or NaN anywhere is refused as a whole. Each gradient's norm, which backward took
+ * while it wrote it, bounds its largest magnitude (else the gradient is read for that); with those of parameter and states, which the step
+ * before left behind, that bounds what will be written. Only where the bound is near the end of the type's range is the step computed for
+ * trial. Then every parameter and state is read and written once. */
 #include "nn/optim.h"
 
 #include <float.h>
@@ -132,11 +132,24 @@ static bool trial(const weir_optim *o, const weir_optim_slot *slot, weir_update 
 	return true;
 }
 
+/* No element is larger than the norm, but for the rounding of that. Where backward has left none, or one that is not finite, the gradient
+ * is read. */
+static bool bounded(const weir_optim_slot *slot, const weir_tensor *g, double *largest)
+{
+	double norm = weir__known_norm(slot->p);
+	weir_stats s;
+
+	if (norm <= DBL_MAX) {
+		*largest = norm * 1.000001;
+		return true;
+	}
+	return all_finite(g, largest, &s) || refuse(slot, "the gradient", &s);
+}
+
 static bool harmless(const weir_optim *o, weir_optim_slot *slot)
 {
 	const weir_tensor *g;
 	weir_update u;
-	weir_stats s;
 	double largest;
 
 	if (!weir__usable(slot->p, "weir_optim_step")) return false;
@@ -145,8 +158,7 @@ static bool harmless(const weir_optim *o, weir_optim_slot *slot)
 	for (int i = 0; i < TOPS; i++) {
 		if (written(slot, i) && !weir__usable(written(slot, i), "weir_optim_step")) return false;
 	}
-	if (!all_finite(g, &largest, &s)) return refuse(slot, "the gradient", &s);
-	if (!look_again(slot)) return false;
+	if (!bounded(slot, g, &largest) || !look_again(slot)) return false;
 	u = update_of(o, slot, g);
 	if (o->type->bound(o, slot, &u, largest) < (slot->p->dtype == WEIR_F32 ? (double)FLT_MAX / 4 : DBL_MAX / 4))
 		return true;

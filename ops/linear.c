@@ -76,9 +76,9 @@ static void vjp_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[]
 	int64_t one = 1;
 
 	weir__matrix_of(gy, false, &g);
-	if (dst[0].mode) weir__product(y->ctx, y->dtype, g, matrix(y->in[1]), NULL, dst[0].data, dst[0].mode);
+	if (dst[0].mode) weir__product(y->ctx, y->dtype, g, matrix(y->in[1]), NULL, dst[0]);
 	if (dst[1].mode && weir__matrix_of(x, false, &mx)) {
-		weir__product(y->ctx, y->dtype, weir__turned(g), mx, NULL, dst[1].data, dst[1].mode);
+		weir__product(y->ctx, y->dtype, weir__turned(g), mx, NULL, dst[1]);
 		weir__matrix_free(x, &mx);
 	}
 	if (y->nin > 2 && dst[2].mode)

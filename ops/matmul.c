@@ -59,7 +59,8 @@ static void forward(weir_tensor *y)
 	if (b->rank > 2) {
 		weir__products(a, last(a), b, last(b), weir_out(y), WEIR_DST_WRITE);
 	} else if (weir__matrix_of(a, false, &m)) {
-		weir__product(y->ctx, y->dtype, m, last(b), NULL, weir_out(y), WEIR_DST_WRITE);
+		weir__product(y->ctx, y->dtype, m, last(b), NULL,
+			      (weir_grad_dst){ .mode = WEIR_DST_WRITE, .data = weir_out(y) });
 		weir__matrix_free(a, &m);
 	}
 }
@@ -85,9 +86,9 @@ static void vjp_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[]
 		return;
 	}
 	weir__matrix_of(gy, false, &g);
-	if (dst[0].mode) weir__product(y->ctx, y->dtype, g, weir__turned(last(b)), NULL, dst[0].data, dst[0].mode);
+	if (dst[0].mode) weir__product(y->ctx, y->dtype, g, weir__turned(last(b)), NULL, dst[0]);
 	if (dst[1].mode && weir__matrix_of(a, false, &m)) {
-		weir__product(y->ctx, y->dtype, weir__turned(m), g, NULL, dst[1].data, dst[1].mode);
+		weir__product(y->ctx, y->dtype, weir__turned(m), g, NULL, dst[1]);
 		weir__matrix_free(a, &m);
 	}
 }

@@ -78,10 +78,11 @@ static weir_gemm product(weir_matrix a, weir_matrix b, const void *bias, void *c
 	};
 }
 
-void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c, weir_dst_mode mode)
+void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, weir_grad_dst dst)
 {
-	weir_gemm g = product(a, b, bias, c, mode);
+	weir_gemm g = product(a, b, bias, dst.data, dst.mode);
 
+	g.squares = dst.squares;
 	run(w, dtype, &g);
 }
 
@@ -107,7 +108,7 @@ void weir__products(const weir_tensor *ta, weir_matrix a, const weir_tensor *tb,
 
 	for (int i = 0; i < ta->rank - 2; i++) batch *= ta->shape[i];
 	for (int64_t n = 0; n < batch; n++) {
-		weir__product(ta->ctx, ta->dtype, a, b, NULL, c, mode);
+		weir__product(ta->ctx, ta->dtype, a, b, NULL, (weir_grad_dst){ .mode = mode, .data = c });
 		if (n == batch - 1) break;
 		c = (char *)c + a.rows * b.columns * size;
 		for (int i = ta->rank - 3; i >= 0; i--) {

@@ -33,10 +33,10 @@ static inline weir_matrix weir__turned(weir_matrix m)
 			      .column_stride = m.row_stride };
 }
 
-/* c = a · b (+ bias, added to each row, contiguous, or NULL), written to c or added to it; c is contiguous. */
-void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c, weir_dst_mode mode);
+/* dst = a · b (+ bias, added to each row, contiguous, or NULL), written or added. */
+void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, weir_grad_dst dst);
 
-/* c = a · b (+ bias), and, where e is not NULL, in the same pass e->value = e->act(c). */
+/* c = a · b (+ bias), and, where e is not NULL, in the same pass e->value = e->act(c); c is contiguous. */
 void weir__product_act(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c,
 		       weir_epilogue *e);
 

@@ -332,7 +332,8 @@ WEIR_API void weir_hook_pause(weir_hook *hook, bool paused);
 /* Between the two no hook is called, whatever is computed or differentiated. They nest. */
 WEIR_API void weir_no_hooks_begin(weir_ctx *w);
 WEIR_API void weir_no_hooks_end(weir_ctx *w);
-/* Seconds spent in hooks and in measuring for them while the clock was on; reading the clock costs some 50 ns per event. */
+/* Seconds spent in hooks and in measuring for them while the clock was on; reading the clock costs some 50 ns per event. Norms that are taken
+ * while a gradient is written come in by their number of values, at a rate that was measured once. */
 WEIR_API void weir_hook_clock(weir_ctx *w, bool on);
 WEIR_API double weir_hook_seconds(const weir_ctx *w);
 /* Short form: observe every gradient, with its norm. */
@@ -370,6 +371,7 @@ typedef struct weir_shaping {
 typedef struct weir_grad_dst {
 	weir_dst_mode mode;
 	void *data;
+	struct weir_squares *squares; /* the library's own: asks its kernels for the norm of what they write there */
 } weir_grad_dst;
 
 /* For weir_op.keeps: which values the gradient rule reads. */

@@ -29,8 +29,10 @@ typedef struct weir_flow_options {
 	/* How much is measured. Norms of all gradients: on every step. All else: on the first step, on every `every`th, on request
 	 * (weir_flow_request), and where a gradient becomes non-finite, zero or tiny. */
 	int64_t every; /* default 16; 1: every step */
-	double budget; /* share of a step's time that measuring may cost; whole measurements move apart until it holds. Default 0.01; 0: none */
-	int stretch;   /* power iterations for each layer's stretching factor in a whole measurement; default 0: none */
+	/* Share of a step's time that measuring may cost: whole measurements move apart until it holds. Norms are not given up: where steps are so
+	 * short (below some 0.2 ms) that these alone cost more, whole measurements get a quarter of the budget. Default 0.01; 0: no limit. */
+	double budget;
+	int stretch; /* power iterations for each layer's stretching factor in a whole measurement; default 0: none */
 	int64_t window; /* steps that a spike is judged against; default 64 */
 	int64_t epoch; /* steps of an epoch, over which dead units are counted; default 0: weir_flow_epoch() ends one */
 	int64_t classes; /* of a cross-entropy loss, whose guess is ln(classes); default 0: not one */
