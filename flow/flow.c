@@ -116,6 +116,7 @@ static void on_forward(const weir_event *e, void *user)
 	record *r;
 
 	if (!weir_node(e->node).recorded) return;
+	f->when.idle = false;
 	forget_old(f, e->index);
 	if (!(r = weir__flow_record(f, e->index))) return;
 	r->out_norm = e->norm;
@@ -179,6 +180,7 @@ static void on_backward(const weir_event *e, void *user)
 {
 	weir_flow *f = user;
 
+	f->when.idle = false;
 	forget_old(f, INT64_MAX);
 	if (weir__flow_births_pass(f, e) && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
 		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE | ALARM_SPOILT, e->index);
@@ -397,6 +399,7 @@ static void begin_step(weir_flow *f)
 	s->whole = !f->steps || s->requested || f->steps >= s->next;
 	s->requested = s->looked = s->partial = false;
 	s->alarm = 0;
+	s->idle = true;
 	if (s->whole) s->asked = -1;
 	s->timed = !s->whole && s->cycle < TIMED;
 	weir_hook_pause(f->forward, !s->whole);
@@ -462,7 +465,12 @@ void weir_flow_request(weir_flow *f)
 {
 	if (!f) return;
 	f->when.requested = true;
-	if (weir_tape_length(f->w) == 0 || weir_mark(f->w).life != f->life) begin_step(f);
+	if (f->when.idle) begin_step(f);
+}
+
+void weir_flow_set_stretch(weir_flow *f, int iterations)
+{
+	if (f) f->options.stretch = iterations;
 }
 
 int64_t weir_flow_whole_count(const weir_flow *f)

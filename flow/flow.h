@@ -82,6 +82,7 @@ enum {
 typedef struct schedule {
 	bool whole;                     /* this step's, decided before it began */
 	bool requested;                 /* weir_flow_request */
+	bool idle;                      /* no event of this step was seen yet */
 	bool timed;                     /* this thin step's hooks run under the clock */
 	unsigned alarm;                 /* what this thin step's norms made necessary: bits of enum alarm */
 	unsigned known;                 /* what the last whole measurement saw already */

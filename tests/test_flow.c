@@ -354,6 +354,38 @@ static void floating_point_is_the_callers(void **state)
 	(void)state;
 }
 
+/* A request takes effect wherever it stands between two steps, and for one step. */
+static void request(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F64);
+	net n = make(w, LAYERS, WEIR_INIT_GLOROT, 1);
+	weir_flow_options o;
+	weir_flow *f;
+	const weir_flow_summary *s;
+
+	(void)state;
+	weir_flow_options_init(&o);
+	o.every = 1000;
+	f = weir_flow_watch(w, &o);
+	s = weir_flow_summary_of(f);
+	for (int step = 0; step < 8; step++) {
+		bool asked = step == 3 || step == 6;
+
+		if (step == 6) weir_tape_reset(w);
+		if (asked) weir_flow_request(f);
+		if (asked) weir_flow_set_stretch(f, 20);
+		run(w, &n, WEIR_ACT_TANH, 1, 1);
+		assert_true(weir_flow_step(f, n.loss));
+		assert_int_equal(s->measured, step < 3 ? 0 : step < 6 ? 3 : 6);
+		if (!asked) continue;
+		assert_near(s->input_delta_norm, gradient_by_hand(n.x), 1e-12);
+		assert_near(weir_flow_layer_at(f, 0)->gain, gradient_by_hand(n.x) / gradient_by_hand(n.a[0]), 1e-12);
+		assert_true(weir_flow_layer_at(f, 0)->stretch_low >= weir_flow_layer_at(f, 0)->gain * (1 - 1e-12));
+		assert_true(weir_flow_layer_at(f, 0)->out_norm > 0);
+	}
+	close_fine(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +396,7 @@ int main(void)
 		cmocka_unit_test(watching_changes_nothing),
 		cmocka_unit_test(update_ratios_and_steps),
 		cmocka_unit_test(extreme_norms),
+		cmocka_unit_test(request),
 		cmocka_unit_test(floating_point_is_the_callers),
 	};
 

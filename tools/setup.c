@@ -252,10 +252,6 @@ static double update_ratio(const weir_tensor *param, void *user)
 
 weir_flow *setup_watch(setup *s)
 {
-	enum {
-		ITERATIONS = 30,
-		FEW_LAYERS = 200
-	}; /* of stretching factors: they cost as many passes through each layer */
 	weir_flow_options o;
 	weir_flow *f;
 
@@ -264,8 +260,6 @@ weir_flow *setup_watch(setup *s)
 	o.user = s;
 	o.epoch = (weir_dataset_size(s->train) + s->batch - 1) / s->batch;
 	if (s->o->loss != LOSS_SUM) o.classes = weir_dataset_classes(s->all);
-	o.stretch = s->o->stretch >= 0 ? s->o->stretch : s->o->layers <= FEW_LAYERS ? ITERATIONS : 0;
-	if (s->o->command != COMMAND_FLOW) o.stretch = 0;
 	f = weir_flow_watch(s->w, &o);
 	for (int i = 0; f && i < s->o->records; i++) {
 		const char *path = s->o->record[i];
@@ -277,7 +271,13 @@ weir_flow *setup_watch(setup *s)
 
 void setup_request(const setup *s, weir_flow *f)
 {
-	weir_tape_reset(s->w); /* the request is for a forward pass that has not begun */
+	enum {
+		ITERATIONS = 30,
+		FEW_LAYERS = 200
+	}; /* of stretching factors: they cost as many passes through each layer */
+	int few = s->o->layers <= FEW_LAYERS ? ITERATIONS : 0;
+
+	if (s->o->command == COMMAND_FLOW) weir_flow_set_stretch(f, s->o->stretch >= 0 ? s->o->stretch : few);
 	weir_flow_request(f);
 }
 

@@ -229,6 +229,8 @@ WEIR_API bool weir_flow_step(weir_flow *f, weir_tensor *loss);
 WEIR_API bool weir_flow_stopped(const weir_flow *f);
 /* The next step is measured as a whole. Call it before its forward pass. */
 WEIR_API void weir_flow_request(weir_flow *f);
+/* options.stretch from now on: for a measurement that is asked for, and not in those of training. */
+WEIR_API void weir_flow_set_stretch(weir_flow *f, int iterations);
 /* Ends an epoch: its census of units becomes the layers' dead_units. */
 WEIR_API void weir_flow_epoch(weir_flow *f);
 /* Losses over whole sets, without the L2 term, and this term, for the report; NaN where unknown. */
