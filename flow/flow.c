@@ -154,8 +154,8 @@ static void note_gradient(weir_flow *f, const weir_event *e)
 	r->delta_norm = e->norm;
 	r->delta = e->stats;
 	r->has_delta = true;
-	if (!f->when.whole && weir_is_contiguous(e->value) && weir_numel(e->value))
-		weir__stats(weir_dtype_of(e->value), weir_data(e->value), weir_numel(e->value), &r->delta, 1);
+	if (!f->when.whole && value_of(e->value))
+		weir__stats(weir_dtype_of(e->value), value_of(e->value), weir_numel(e->value), &r->delta, 1);
 	weir__flow_births_gradient(f, e->index, e);
 }
 
@@ -272,7 +272,7 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	h.all_orders = true;
 	h.observe = on_backward;
 	f->backward = weir_hook_add(w, NULL, &h);
-	f->owned = weir__own(w, f, destroy);
+	f->owned = weir_ok(w) ? weir__own(w, f, destroy) : NULL;
 	f->when.begin = now();
 	begin_step(f);
 	if (!weir_ok(w)) {

@@ -178,7 +178,7 @@ static int64_t begin_layer(weir_flow *f, const char *text, size_t n, const weir_
 		name->calls = 0;
 	}
 	name->layer = f->count;
-	f->layers[f->count] = (layer){ .public = { .name = name->text, .call = ++name->calls, .depth = 1 },
+	f->layers[f->count] = (layer){ .public = { .name = name->text, .op = "", .call = ++name->calls, .depth = 1 },
 				       .scope = weir_node(t).scope,
 				       .call = weir_node(t).call,
 				       .first = i,
