@@ -197,6 +197,9 @@ bool weir__flow_grow(weir_ctx *w, void **list, int64_t count, int64_t *capacity,
 size_t weir__flow_name_length(const char *path, int depth);
 /* The lasting entry of a name, made where it is new; until the next call. NULL after reporting. */
 layer_name *weir__flow_intern(weir_flow *f, const char *text, size_t n);
+/* The first n bytes of a name as they may be shown: cut at a whole character to fit into size bytes, and '?' for control characters, which
+ * would work on a terminal, and for what is no UTF-8. Returns the length; to[] is ended by a zero. */
+size_t weir__flow_clean(char *to, size_t size, const char *text, size_t n);
 bool weir__flow_bends(const weir_tensor *t);        /* an operation that is an activation, or the heart of one */
 bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root into layers */
 void weir__flow_measure(weir_flow *f);              /* fills their numbers */
