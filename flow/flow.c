@@ -91,6 +91,15 @@ static void forget_old(weir_flow *f, int64_t index)
 	}
 }
 
+/* At a step's first gradient: on a tape that was rewound, or goes on, those of the step before are still there. */
+static void begin_gradients(weir_flow *f)
+{
+	if (f->when.begun) return;
+	f->when.begun = true;
+	f->when.shape = 0;
+	f->norms = 0;
+}
+
 /* The first operation of a layer on this tape: its input's gradient is the instrument's dL/dx. */
 static void ask_input(weir_flow *f, const weir_event *e)
 {
@@ -180,6 +189,7 @@ static void on_backward(const weir_event *e, void *user)
 	weir_flow *f = user;
 
 	forget_old(f, INT64_MAX);
+	begin_gradients(f);
 	if (weir__flow_births_pass(f, e) && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
 		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE | ALARM_SPOILT, e->index);
 		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index);
@@ -395,9 +405,12 @@ static void begin_step(weir_flow *f)
 	schedule *s = &f->when;
 
 	s->whole = !f->steps || s->requested || f->steps >= s->next;
-	s->requested = s->looked = s->partial = false;
+	s->requested = s->looked = s->partial = s->begun = false;
 	s->alarm = 0;
-	if (s->whole) s->asked = -1;
+	if (s->whole) {
+		s->asked = -1;
+		f->input_asked = false; /* on a tape that goes on, or was rewound, of the next forward pass */
+	}
 	s->timed = !s->whole && s->cycle < TIMED;
 	weir_hook_pause(f->forward, !s->whole);
 	weir_hook_set_wants(f->backward, s->whole ? WEIR_WANT_NORM | WEIR_WANT_STATS : WEIR_WANT_NORM);

@@ -56,7 +56,7 @@ typedef struct layer {
 	bool bent;                /* and have */
 } layer;
 
-/* A layer's name, kept as long as the flow, and where it stood last. */
+/* A layer's name, or its operations, kept as long as the flow; and where a layer of that name stood last. */
 typedef struct layer_name {
 	char *text;
 	size_t length;
@@ -89,6 +89,7 @@ typedef struct schedule {
 	int64_t cycle;                  /* steps since the last one */
 	bool looked;                    /* the values of this step were looked at, although no hook saw them */
 	bool partial;                   /* so were its gradients, but for those before the alarm */
+	bool begun;                     /* this step's first gradient has come */
 	uint64_t shape, measured_shape; /* of the nodes that got a gradient: in this step, in the measured one */
 	int64_t asked;                  /* node whose gradient whole steps alone ask for: no part of the shape; or -1 */
 	int64_t begin;                  /* end of the last step, nanoseconds */

@@ -246,7 +246,7 @@ static void add_to_layer(weir_flow *f, int64_t number, const weir_tensor *t)
 	if (weir_op_of(t)->flags & WEIR_OP_VIEW) return;
 	if (n + strlen(weir_node(t).op) + sizeof " ..." + 1 <= sizeof l->ops)
 		snprintf(l->ops + n, sizeof l->ops - n, "%s%s", n ? " " : "", weir_node(t).op);
-	else if (l->ops[n - 1] != '.') memcpy(l->ops + n, " ...", sizeof " ...");
+	else if (!n || l->ops[n - 1] != '.') memcpy(l->ops + n, " ...", sizeof " ...");
 }
 
 /* The layer that a node with a module path goes on with: that of its name, unless this is called again, or other layers below it came
@@ -337,6 +337,19 @@ static int64_t last_of_layers(const weir_flow *f, int64_t root)
 	return i;
 }
 
+/* The public text lasts as long as the flow; the list of layers may move. */
+static bool keep_ops(weir_flow *f)
+{
+	for (int64_t i = 0; i < f->count; i++) {
+		layer *l = &f->layers[i];
+		const layer_name *text = weir__flow_intern(f, l->ops, strlen(l->ops));
+
+		if (!text) return false;
+		l->public.op = text->text;
+	}
+	return true;
+}
+
 bool weir__flow_layers(weir_flow *f, int64_t root)
 {
 	bool nodes = by_node(f, root);
@@ -361,5 +374,5 @@ bool weir__flow_layers(weir_flow *f, int64_t root)
 		add_to_layer(f, l, t);
 		latest = l;
 	}
-	return weir_ok(f->w);
+	return keep_ops(f) && weir_ok(f->w);
 }

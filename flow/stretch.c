@@ -105,6 +105,10 @@ bool weir_flow_stretch(weir_tensor *x, weir_tensor *y, int iterations, double to
 
 	*out = (weir_flow_interval){ UNKNOWN, UNKNOWN, 0 };
 	if (!weir_ok(w)) return false;
+	if (!x) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_flow_stretch: x is NULL");
+		return false;
+	}
 	if (iterations < 1) {
 		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_flow_stretch: iterations is %d; at least one is needed",
 			  iterations);

@@ -351,6 +351,38 @@ static weir_tensor *all_frozen(graph *g)
 	return weir_sum_all(weir_linear(weir_tanh(weir_linear(x, g->p, g->b)), g->q, NULL));
 }
 
+static void copy(weir_tensor *y)
+{
+	memcpy(weir_out(y), weir_data(weir_contiguous(weir_input(y, 0))), (size_t)weir_numel(y) * sizeof(float));
+}
+
+static void pass_on(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])
+{
+	(void)y;
+	if (need & 1) gx[0] = gy;
+}
+
+static weir_tensor *long_operations(graph *g)
+{
+	static const weir_op op = {
+		.name = "an_operation_\"<&\\_with_a_name_that_is_longer_than_all_that_anybody_made_room_for_"
+			"0123456789_0123456789_0123456789_0123456789",
+		.arity = 1,
+		.flags = WEIR_OP_ELEMENTWISE,
+		.shape = weir_same_shape,
+		.forward = copy,
+		.vjp = pass_on
+	};
+	weir_tensor *x = weir_op_apply(&op, &g->p, 1, NULL);
+
+	for (int i = 0; i < 3; i++) {
+		weir_scope_begin(g->w, "net.0");
+		x = weir_linear(weir_op_apply(&op, &x, 1, NULL), g->q, NULL);
+		weir_scope_end(g->w);
+	}
+	return weir_sum_all(x);
+}
+
 static const struct {
 	const char *name;
 	builder *build;
@@ -395,6 +427,7 @@ static const struct {
 	G(deep_without_matrices),
 	G(frozen),
 	G(all_frozen),
+	G(long_operations),
 #undef G
 };
 enum { GRAPHS = sizeof graphs / sizeof *graphs };
