@@ -32,11 +32,11 @@ typedef struct record {
 	weir_stats out, delta;
 	unsigned flags; /* of the floating-point unit that the operation raised */
 	bool has_out, has_delta;
-	uint8_t bad;     /* births.c: which of its value and gradient reach the loss or a parameter, and the like */
-	uint8_t above;   /* births_rule.c: kinds that the gradients of its readers have */
-	uint8_t born;    /* kinds that its own gradient has, and theirs have not */
-	uint8_t way;     /* way.c: all of the gradient passes it */
-	int64_t reader;  /* way.c: the last node that reads it on that way, or -1 */
+	uint8_t bad;   /* births.c: which of its value and gradient reach the loss or a parameter, and the like */
+	uint8_t above; /* births_rule.c: kinds that the gradients of its readers have */
+	uint8_t born;  /* kinds that its own gradient has, and theirs have not */
+	uint8_t way;   /* way.c: all of the gradient passes it; verdict.c: it is a gate, the output */
+	int64_t reader; /* way.c: the last node that reads it on that way, or -1; in stretch.c, which comes before, a layer */
 	int64_t layer;   /* it is part of, or -1 */
 	int64_t from;    /* the layer that its value comes from: its own, else that of its deepest operand; or -1 */
 	int64_t counted; /* layer that counted this parameter last, or -1 */

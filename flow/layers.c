@@ -116,11 +116,14 @@ static int reads(const weir_flow *f, const weir_tensor *t, int64_t l, int64_t fr
  * that leads around the layer; -1: there are none. An activation made of several operations shares a source line. */
 static int64_t tail(const weir_flow *f, int64_t l, int64_t i, int64_t root)
 {
+	enum {
+		AHEAD = 64
+	}; /* operations without an end: a long chain, or many that read the layer, which each looks along */
 	const char *line = "";
-	int64_t end = -1;
+	int64_t end = -1, seen = 0;
 	bool bent = false;
 
-	for (int64_t j = i; j <= root; j++) {
+	for (int64_t j = i; j <= root && seen < AHEAD; j++) {
 		const weir_tensor *t = weir_tape_at(f->w, j);
 		weir_node_info info = weir_node(t);
 		bool around, param, done;
@@ -133,6 +136,7 @@ static int64_t tail(const weir_flow *f, int64_t l, int64_t i, int64_t root)
 		if (end >= 0 && !(line[0] ? !strcmp(line, info.here) : own > 1)) break;
 		bent = bent || weir__flow_bends(t);
 		done = is_float(t) && (bent || around || param);
+		seen = done ? 0 : seen + 1;
 		if (done && end < 0) line = info.here;
 		if (done) end = j;
 		if (done && !bent) break;
