@@ -1,5 +1,5 @@
 /* test_flow_hostile.c: the instrument in the hands of somebody who does everything that the header does not forbid, and some that it does.
- * Each graph is measured whole and thin, by several flows at once, with all recorders; every form of the report stays well-formed. */
+ * Each graph is measured whole and thin, by several flows at once, with all recorders; every form of the report stays well-formed. Long: a list of graphs. */
 #include "tests/hostile_check.h"
 
 enum { STEPS = 5 };
