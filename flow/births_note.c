@@ -5,7 +5,7 @@
 
 static const char *lasting(char *to, size_t size, const char *text)
 {
-	snprintf(to, size, "%s", text);
+	weir__flow_clean(to, size, text, strlen(text));
 	return to;
 }
 

@@ -96,11 +96,14 @@ static void label(const weir_flow *f, int64_t i, char *to, size_t size)
 	const char *name = l >= 0 ? f->layers[l].public.name : info.name;
 	size_t n = strlen(info.op);
 	bool both = !is_leaf(t) && strcmp(name, info.op) && (strncmp(name, info.op, n) || name[n] != '@');
+	char clean[160];
 	weir__text text;
 
 	if (is_leaf(t) && param) name = weir_name(param);
+	if (!name[0]) name = info.op;
+	weir__flow_clean(clean, sizeof clean, name, strlen(name));
 	weir__text_fixed(&text, to, size);
-	weir__text_str(&text, name[0] ? name : info.op);
+	weir__text_str(&text, clean);
 	if (!both) return;
 	weir__text_str(&text, " ");
 	weir__text_str(&text, info.op);

@@ -30,17 +30,14 @@ static void separate(weir__text *text)
 static void name(weir__text *text, const weir_tensor *t)
 {
 	const char *s = weir_name(t);
-	size_t n = 0;
+	char clean[NAME_MOST + 1];
+	size_t n;
 
 	if (!s[0] && param_of(t)) s = weir_name(param_of(t));
 	if (!s[0]) s = weir_node(t).op;
-	while (n < NAME_MOST && s[n]) {
-		size_t more = weir__utf8(s + n, strlen(s + n));
-
-		n += more ? more : 1;
-	}
-	weir__text_bytes(text, s, n);
-	if (s[n]) weir__text_str(text, "...");
+	n = strlen(s);
+	weir__text_bytes(text, clean, weir__flow_clean(clean, sizeof clean, s, n));
+	if (n > NAME_MOST) weir__text_str(text, "...");
 }
 
 /* "x[0, 5] = 3e+38"; no number where the value is gone. */

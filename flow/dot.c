@@ -12,7 +12,7 @@
 #include "engine/text.h"
 #include "kernels/fpenv.h"
 
-enum { LABEL_MAX = 400 }; /* bytes of a name in a label */
+enum { LABEL_MAX = 511 }; /* bytes of a name in a label */
 
 /* Where the text goes, and the range of log2 ‖g‖ that pen widths span. */
 typedef struct sink {
@@ -42,11 +42,21 @@ static void flush(sink *s)
 	weir__text_clear(&s->text);
 }
 
+/* In loops over things of any number: the buffer has room for any one of them. */
+static void make_room(sink *s)
+{
+	if (s->text.length > sizeof s->buf / 2) flush(s);
+}
+
 static void quoted(sink *s, const char *text, size_t n)
 {
-	for (size_t i = 0; i < n && text[i] && i < LABEL_MAX; i++) {
-		if (text[i] == '"' || text[i] == '\\') put(s, "\\");
-		weir__text_bytes(&s->text, (unsigned char)text[i] < ' ' ? "?" : &text[i], 1);
+	char clean[LABEL_MAX + 1];
+
+	if (n > strlen(text)) n = strlen(text);
+	n = weir__flow_clean(clean, sizeof clean, text, n);
+	for (size_t i = 0; i < n; i++) {
+		if (clean[i] == '"' || clean[i] == '\\') put(s, "\\");
+		weir__text_bytes(&s->text, &clean[i], 1);
 	}
 }
 
@@ -155,7 +165,8 @@ static void node(sink *s, const weir_tensor *t)
 	double g = norm_at(s, t);
 	bool leaf = !info.inputs, param = param_of(t) && leaf, bad = poisoned(s, t);
 
-	weir__text_format(&s->text, "n%lld [label=\"%s", (long long)info.index, info.op);
+	weir__text_format(&s->text, "n%lld [label=\"", (long long)info.index);
+	quoted(s, info.op, LABEL_MAX);
 	name_line(s, t);
 	weir__text_format(&s->text, "\\n%s ", weir_dtype_name(weir_dtype_of(t)));
 	weir__text_shape(&s->text, weir_rank(t), weir_shape(t));
@@ -202,6 +213,7 @@ static void in_line(sink *s, const weir_tensor *t)
 		if (s->at[i].length != s->length || memcmp(s->at[i].path, s->path, s->length)) continue;
 		weir__text_format(&s->text, "%sn%lld; ", any ? "" : "{ rank=same; ", (long long)i);
 		any = true;
+		make_room(s);
 	}
 	if (any) weir__text_format(&s->text, "n%lld; }\n", (long long)weir_node(t).index);
 }
@@ -244,6 +256,7 @@ static void edges(sink *s, const weir_tensor *t)
 		else if (param) put(s, " [color=\"#bbbbbb\"]");
 		put(s, ";\n");
 		heavy = x == heavy ? NULL : heavy; /* x may be read twice */
+		make_room(s);
 	}
 }
 
@@ -270,6 +283,7 @@ static void go_to(sink *s, const weir__dot_place *p)
 		put(s, "\" { label=\"");
 		quoted(s, p->path, i);
 		put(s, "\";\n");
+		make_room(s);
 	}
 	s->path = p->path;
 	s->length = p->length;

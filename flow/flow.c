@@ -14,6 +14,8 @@ enum {
 	TIMED = 4,      /* steps after one whose hooks run under the clock */
 };
 
+static const int64_t never = INT64_MAX / 4;
+
 static void begin_step(weir_flow *f);
 
 /* Nanoseconds: whole numbers, which touch no floating-point flag of the caller's. */
@@ -91,6 +93,15 @@ static void forget_old(weir_flow *f, int64_t index)
 	}
 }
 
+/* At a step's first gradient: on a tape that was rewound, or goes on, those of the step before are still there. */
+static void begin_gradients(weir_flow *f)
+{
+	if (f->when.begun) return;
+	f->when.begun = true;
+	f->when.shape = 0;
+	f->norms = 0;
+}
+
 /* The first operation of a layer on this tape: its input's gradient is the instrument's dL/dx. */
 static void ask_input(weir_flow *f, const weir_event *e)
 {
@@ -155,8 +166,8 @@ static void note_gradient(weir_flow *f, const weir_event *e)
 	r->delta_norm = e->norm;
 	r->delta = e->stats;
 	r->has_delta = true;
-	if (!f->when.whole && weir_is_contiguous(e->value) && weir_numel(e->value))
-		weir__stats(weir_dtype_of(e->value), weir_data(e->value), weir_numel(e->value), &r->delta, 1);
+	if (!f->when.whole && value_of(e->value))
+		weir__stats(weir_dtype_of(e->value), value_of(e->value), weir_numel(e->value), &r->delta, 1);
 	weir__flow_births_gradient(f, e->index, e);
 }
 
@@ -182,6 +193,7 @@ static void on_backward(const weir_event *e, void *user)
 
 	f->when.idle = false;
 	forget_old(f, INT64_MAX);
+	begin_gradients(f);
 	if (weir__flow_births_pass(f, e) && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
 		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE | ALARM_SPOILT, e->index);
 		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index);
@@ -253,6 +265,7 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	f->w = w;
 	if (o) f->options = *o;
 	else weir_flow_options_init(&f->options);
+	if (f->options.every > never) f->options.every = never; /* so that numbers of steps don't overflow */
 	f->sum.step = f->options.first_step;
 	f->sum.loss = f->sum.gain_per_layer = f->sum.bits_per_layer = f->sum.r2 = UNKNOWN;
 	f->sum.total_gain = f->sum.input_delta_norm = UNKNOWN;
@@ -274,7 +287,7 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	h.all_orders = true;
 	h.observe = on_backward;
 	f->backward = weir_hook_add(w, NULL, &h);
-	f->owned = weir__own(w, f, destroy);
+	f->owned = weir_ok(w) ? weir__own(w, f, destroy) : NULL;
 	f->when.begin = now();
 	begin_step(f);
 	if (!weir_ok(w)) {
@@ -397,10 +410,13 @@ static void begin_step(weir_flow *f)
 	schedule *s = &f->when;
 
 	s->whole = !f->steps || s->requested || f->steps >= s->next;
-	s->requested = s->looked = s->partial = false;
+	s->requested = s->looked = s->partial = s->begun = false;
 	s->alarm = 0;
 	s->idle = true;
-	if (s->whole) s->asked = -1;
+	if (s->whole) {
+		s->asked = -1;
+		f->input_asked = false; /* on a tape that goes on, or was rewound, of the next forward pass */
+	}
 	s->timed = !s->whole && s->cycle < TIMED;
 	weir_hook_pause(f->forward, !s->whole);
 	weir_hook_set_wants(f->backward, s->whole ? WEIR_WANT_NORM | WEIR_WANT_STATS : WEIR_WANT_NORM);

@@ -32,11 +32,11 @@ typedef struct record {
 	weir_stats out, delta;
 	unsigned flags; /* of the floating-point unit that the operation raised */
 	bool has_out, has_delta;
-	uint8_t bad;     /* births.c: which of its value and gradient reach the loss or a parameter, and the like */
-	uint8_t above;   /* births_rule.c: kinds that the gradients of its readers have */
-	uint8_t born;    /* kinds that its own gradient has, and theirs have not */
-	uint8_t way;     /* way.c: all of the gradient passes it */
-	int64_t reader;  /* way.c: the last node that reads it on that way, or -1 */
+	uint8_t bad;   /* births.c: which of its value and gradient reach the loss or a parameter, and the like */
+	uint8_t above; /* births_rule.c: kinds that the gradients of its readers have */
+	uint8_t born;  /* kinds that its own gradient has, and theirs have not */
+	uint8_t way;   /* way.c: all of the gradient passes it; verdict.c: it is a gate, the output */
+	int64_t reader; /* way.c: the last node that reads it on that way, or -1; in stretch.c, which comes before, a layer */
 	int64_t layer;   /* it is part of, or -1 */
 	int64_t from;    /* the layer that its value comes from: its own, else that of its deepest operand; or -1 */
 	int64_t counted; /* layer that counted this parameter last, or -1 */
@@ -56,7 +56,7 @@ typedef struct layer {
 	bool bent;                /* and have */
 } layer;
 
-/* A layer's name, kept as long as the flow, and where it stood last. */
+/* A layer's name, or its operations, kept as long as the flow; and where a layer of that name stood last. */
 typedef struct layer_name {
 	char *text;
 	size_t length;
@@ -90,6 +90,7 @@ typedef struct schedule {
 	int64_t cycle;                  /* steps since the last one */
 	bool looked;                    /* the values of this step were looked at, although no hook saw them */
 	bool partial;                   /* so were its gradients, but for those before the alarm */
+	bool begun;                     /* this step's first gradient has come */
 	uint64_t shape, measured_shape; /* of the nodes that got a gradient: in this step, in the measured one */
 	int64_t asked;                  /* node whose gradient whole steps alone ask for: no part of the shape; or -1 */
 	int64_t begin;                  /* end of the last step, nanoseconds */
@@ -198,6 +199,9 @@ bool weir__flow_grow(weir_ctx *w, void **list, int64_t count, int64_t *capacity,
 size_t weir__flow_name_length(const char *path, int depth);
 /* The lasting entry of a name, made where it is new; until the next call. NULL after reporting. */
 layer_name *weir__flow_intern(weir_flow *f, const char *text, size_t n);
+/* The first n bytes of a name as they may be shown: cut at a whole character to fit into size bytes, and '?' for control characters, which
+ * would work on a terminal, and for what is no UTF-8. Returns the length; to[] is ended by a zero. */
+size_t weir__flow_clean(char *to, size_t size, const char *text, size_t n);
 bool weir__flow_bends(const weir_tensor *t);        /* an operation that is an activation, or the heart of one */
 bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root into layers */
 void weir__flow_measure(weir_flow *f);              /* fills their numbers */

@@ -116,11 +116,14 @@ static int reads(const weir_flow *f, const weir_tensor *t, int64_t l, int64_t fr
  * that leads around the layer; -1: there are none. An activation made of several operations shares a source line. */
 static int64_t tail(const weir_flow *f, int64_t l, int64_t i, int64_t root)
 {
+	enum {
+		AHEAD = 64
+	}; /* operations without an end: a long chain, or many that read the layer, which each looks along */
 	const char *line = "";
-	int64_t end = -1;
+	int64_t end = -1, seen = 0;
 	bool bent = false;
 
-	for (int64_t j = i; j <= root; j++) {
+	for (int64_t j = i; j <= root && seen < AHEAD; j++) {
 		const weir_tensor *t = weir_tape_at(f->w, j);
 		weir_node_info info = weir_node(t);
 		bool around, param, done;
@@ -133,6 +136,7 @@ static int64_t tail(const weir_flow *f, int64_t l, int64_t i, int64_t root)
 		if (end >= 0 && !(line[0] ? !strcmp(line, info.here) : own > 1)) break;
 		bent = bent || weir__flow_bends(t);
 		done = is_float(t) && (bent || around || param);
+		seen = done ? 0 : seen + 1;
 		if (done && end < 0) line = info.here;
 		if (done) end = j;
 		if (done && !bent) break;
@@ -178,7 +182,7 @@ static int64_t begin_layer(weir_flow *f, const char *text, size_t n, const weir_
 		name->calls = 0;
 	}
 	name->layer = f->count;
-	f->layers[f->count] = (layer){ .public = { .name = name->text, .call = ++name->calls, .depth = 1 },
+	f->layers[f->count] = (layer){ .public = { .name = name->text, .op = "", .call = ++name->calls, .depth = 1 },
 				       .scope = weir_node(t).scope,
 				       .call = weir_node(t).call,
 				       .first = i,
@@ -246,7 +250,7 @@ static void add_to_layer(weir_flow *f, int64_t number, const weir_tensor *t)
 	if (weir_op_of(t)->flags & WEIR_OP_VIEW) return;
 	if (n + strlen(weir_node(t).op) + sizeof " ..." + 1 <= sizeof l->ops)
 		snprintf(l->ops + n, sizeof l->ops - n, "%s%s", n ? " " : "", weir_node(t).op);
-	else if (l->ops[n - 1] != '.') memcpy(l->ops + n, " ...", sizeof " ...");
+	else if (!n || l->ops[n - 1] != '.') memcpy(l->ops + n, " ...", sizeof " ...");
 }
 
 /* The layer that a node with a module path goes on with: that of its name, unless this is called again, or other layers below it came
@@ -337,6 +341,19 @@ static int64_t last_of_layers(const weir_flow *f, int64_t root)
 	return i;
 }
 
+/* The public text lasts as long as the flow; the list of layers may move. */
+static bool keep_ops(weir_flow *f)
+{
+	for (int64_t i = 0; i < f->count; i++) {
+		layer *l = &f->layers[i];
+		const layer_name *text = weir__flow_intern(f, l->ops, strlen(l->ops));
+
+		if (!text) return false;
+		l->public.op = text->text;
+	}
+	return true;
+}
+
 bool weir__flow_layers(weir_flow *f, int64_t root)
 {
 	bool nodes = by_node(f, root);
@@ -361,5 +378,5 @@ bool weir__flow_layers(weir_flow *f, int64_t root)
 		add_to_layer(f, l, t);
 		latest = l;
 	}
-	return weir_ok(f->w);
+	return keep_ops(f) && weir_ok(f->w);
 }

@@ -143,7 +143,6 @@ static void measure(weir_flow *f, layer *l)
 	const record *r = &f->rec[l->last], *from = in ? &f->rec[l->input] : NULL;
 	int64_t n = weir_numel(out);
 
-	p->op = l->ops;
 	p->out_norm = rms(r->out_norm, n);
 	p->out_gain =
 		in ? ratio(p->out_norm, rms(from->has_out ? from->out_norm : norm_of(in), weir_numel(in))) : UNKNOWN;

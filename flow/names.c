@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "engine/text.h"
+
 size_t weir__flow_name_length(const char *path, int depth)
 {
 	size_t two = 0;
@@ -18,6 +20,24 @@ size_t weir__flow_name_length(const char *path, int depth)
 		if (!path[i]) return two;
 		begin = i + 1;
 	}
+}
+
+size_t weir__flow_clean(char *to, size_t size, const char *text, size_t n)
+{
+	size_t length = 0, wide;
+
+	for (size_t i = 0; i < n; i += wide ? wide : 1) {
+		unsigned char c = (unsigned char)text[i], next = i + 1 < n ? (unsigned char)text[i + 1] : 0;
+		bool control = c < ' ' || c == 0x7f || (c == 0xc2 && next < 0xa0);
+
+		wide = c < 0x80 ? 1 : weir__utf8(text + i, n - i);
+		if (length + (control || !wide ? 1 : wide) >= size) break;
+		if (control || !wide) to[length++] = '?';
+		else
+			for (size_t k = 0; k < wide; k++) to[length++] = text[i + k];
+	}
+	to[length] = 0;
+	return length;
 }
 
 static uint64_t hash(const char *s, size_t n)
@@ -60,14 +80,12 @@ layer_name *weir__flow_intern(weir_flow *f, const char *text, size_t n)
 	void *list = f->names;
 	int64_t *slot;
 
-	if (n >= sizeof name) n = sizeof name - 1;
+	n = weir__flow_clean(name, sizeof name, text, n);
 	if (2 * (f->n_names + 1) > f->slots && !more_slots(f)) return NULL;
-	slot = slot_of(f, text, n);
+	slot = slot_of(f, name, n);
 	if (*slot) return &f->names[*slot - 1];
 	if (!weir__flow_grow(f->w, &list, f->n_names, &f->names_capacity, sizeof *f->names)) return NULL;
 	f->names = list;
-	memcpy(name, text, n);
-	name[n] = 0;
 	f->names[f->n_names] =
 		(layer_name){ .text = weir__text_copy(f->w, name), .length = n, .layer = -1, .step = -1 };
 	if (!f->names[f->n_names].text) return NULL;

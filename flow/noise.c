@@ -72,6 +72,9 @@ static bool run_sample(noise *s, weir_tensor *x, weir_tensor *y, weir_flow_loss 
 	weir_place place = weir_mark(s->w);
 	weir_tensor *l = loss(s->w, sample(x, k), sample(y, k), user);
 
+	if (l && weir_ok(s->w) && weir_context(l) != s->w)
+		weir_fail(s->w, WEIR_ERR_CONTEXT,
+			  "weir_flow_noise_of: loss() returned a tensor of another context than it was given");
 	if (!l) weir_fail(s->w, WEIR_ERR_ARGUMENT, "weir_flow_noise_of: loss() returned NULL; it must return a tensor");
 	if (l && weir_ok(s->w) && weir_grad(l, s->params, (int)s->n, s->g, WEIR_NO_HOOKS | WEIR_ALLOW_UNUSED))
 		add_sample(s, k);
@@ -132,6 +135,11 @@ static bool check(weir_ctx *w, weir_tensor *x, weir_tensor *y, weir_flow_loss *l
 		return false;
 	}
 	for (int64_t i = 0; i < n; i++) {
+		if (params[i] && weir_context(params[i]) != w) {
+			weir_fail(w, WEIR_ERR_CONTEXT, "%s: params[%lld] belongs to another context", who,
+				  (long long)i);
+			return false;
+		}
 		if (params[i] && is_float(params[i])) continue;
 		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: params[%lld] is %s; only f32 and f64 have gradients", who,
 			  (long long)i, params[i] ? weir_dtype_name(weir_dtype_of(params[i])) : "NULL");

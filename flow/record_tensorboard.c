@@ -270,10 +270,12 @@ static void histograms(board *b, weir_ctx *w)
 {
 	for (int64_t i = 0; i < weir_tape_length(w); i++) {
 		const weir_tensor *t = weir_tape_at(w, i), *param = t && is_leaf(t) ? param_of(t) : NULL;
+		char name[512];
 
 		if (!param) continue;
-		histogram(b, "weights/", weir_name(param), param);
-		histogram(b, "gradients/", weir_name(param), weir_grad_of(param));
+		weir__flow_clean(name, sizeof name, weir_name(param), strlen(weir_name(param)));
+		histogram(b, "weights/", name, param);
+		histogram(b, "gradients/", name, weir_grad_of(param));
 	}
 }
 

@@ -18,6 +18,9 @@
 
 enum { LEAST = 8, REFRESH = 16 };
 
+static const int64_t most_length = INT64_C(1)
+				   << 40; /* more memory than there is, and no overflow on the way to know it */
+
 /* The least deviation, in bits: a series that repeats to the last bit but one has none, and each rounding would be a spike. This is a
  * factor of 1.035; with 10 deviations to a spike no change by less than 1.41 is one. It is no size of the loss. */
 static const double floor_bits = 0.05;
@@ -337,11 +340,15 @@ static bool begin(weir_flow *f)
 
 	if (f->window) return true;
 	if (!(s = weir__pool_take(f->w, &bytes))) return false;
-	*s = (weir__window){ .length = f->options.window > LEAST ? f->options.window : LEAST };
+	*s = (weir__window){ .length = f->options.window < LEAST ? LEAST : f->options.window };
+	if (s->length > most_length) s->length = most_length;
 	f->window = s;
 	bytes = (size_t)s->length * sizeof *s->scratch;
-	return (s->scratch = weir__pool_take(f->w, &bytes)) && begin_series(f, &s->grad, 0) &&
-	       begin_series(f, &s->loss, 1);
+	if ((s->scratch = weir__pool_take(f->w, &bytes)) && begin_series(f, &s->grad, 0) &&
+	    begin_series(f, &s->loss, 1))
+		return true;
+	weir__flow_spikes_free(f);
+	return false;
 }
 
 void weir__flow_spikes(weir_flow *f)
@@ -377,4 +384,5 @@ void weir__flow_spikes_free(weir_flow *f)
 	if (s->log) weir__pool_give(f->w, s->log, (size_t)s->log_capacity * sizeof *s->log);
 	if (s->leaf) weir__pool_give(f->w, s->leaf, (size_t)s->leaf_capacity * sizeof *s->leaf);
 	weir__pool_give(f->w, s, sizeof *s);
+	f->window = NULL;
 }

@@ -105,6 +105,10 @@ bool weir_flow_stretch(weir_tensor *x, weir_tensor *y, int iterations, double to
 
 	*out = (weir_flow_interval){ UNKNOWN, UNKNOWN, 0 };
 	if (!weir_ok(w)) return false;
+	if (!x) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_flow_stretch: x is NULL");
+		return false;
+	}
 	if (iterations < 1) {
 		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_flow_stretch: iterations is %d; at least one is needed",
 			  iterations);
@@ -136,6 +140,8 @@ struct weir__stretch {
 	weir_ctx *c; /* where dense layers are computed: hooks, tape and errors of the user's have no part in it */
 	warm *list;
 	int64_t count, capacity;
+	int64_t *slot; /* hash table: 1 + index into list, 0 empty */
+	int64_t slots; /* a power of two */
 };
 
 static struct weir__stretch *state_of(weir_flow *f)
@@ -155,22 +161,49 @@ static struct weir__stretch *state_of(weir_flow *f)
 	return f->stretch;
 }
 
-/* The entry of layer number i, which is the i-th but where layers came or went. */
+static int64_t *slot_of(const struct weir__stretch *s, const char *name, int64_t call)
+{
+	uint64_t h = ((uint64_t)(uintptr_t)name ^ (uint64_t)call << 40) * UINT64_C(0x9e3779b97f4a7c15);
+
+	for (h >>= 20;; h++) {
+		int64_t *slot = &s->slot[h & (uint64_t)(s->slots - 1)];
+		const warm *e = *slot ? &s->list[*slot - 1] : NULL;
+
+		if (!e || (e->name == name && e->call == call)) return slot;
+	}
+}
+
+static bool more_slots(weir_flow *f, struct weir__stretch *s)
+{
+	int64_t slots = s->slots ? 2 * s->slots : 128, *old = s->slot;
+	size_t bytes = (size_t)slots * sizeof *s->slot, was = (size_t)s->slots * sizeof *s->slot;
+	int64_t *slot = weir__pool_take(f->w, &bytes);
+
+	if (!slot) return false;
+	memset(slot, 0, (size_t)slots * sizeof *slot);
+	s->slot = slot;
+	s->slots = slots;
+	for (int64_t i = 0; i < s->count; i++) *slot_of(s, s->list[i].name, s->list[i].call) = i + 1;
+	if (old) weir__pool_give(f->w, old, was);
+	return true;
+}
+
+/* The entry of layer number i. */
 static warm *entry_of(weir_flow *f, int64_t i)
 {
 	const weir_flow_layer *p = &f->layers[i].public;
 	struct weir__stretch *s = f->stretch;
 	void *list = s->list;
+	int64_t *slot;
 
-	for (int64_t k = 0, at = i; k < s->count; k++, at++) {
-		warm *e = &s->list[at % s->count];
-
-		if (e->name == p->name && e->call == p->call) return e;
-	}
+	if (2 * (s->count + 1) > s->slots && !more_slots(f, s)) return NULL;
+	slot = slot_of(s, p->name, p->call);
+	if (*slot) return &s->list[*slot - 1];
 	if (!weir__flow_grow(f->w, &list, s->count, &s->capacity, sizeof *s->list)) return NULL;
 	s->list = list;
 	s->list[s->count] = (warm){ .name = p->name, .call = p->call };
-	return &s->list[s->count++];
+	*slot = ++s->count;
+	return &s->list[s->count - 1];
 }
 
 /* Room for n numbers; *fits: they are those of last time. */
@@ -200,19 +233,31 @@ static bool open_layer(weir_flow *f, int64_t i, jacobian *j)
 	return weir__jacobian_intact(f->w, x, y) && weir__jacobian_open(j, x, y);
 }
 
+enum { SEVERAL = -2 };
+
+/* Notes with every node which layer the operations are of that read it and have a gradient; -1: there are none. */
+static void note_readers(weir_flow *f)
+{
+	for (int64_t i = 0; i < f->records; i++) f->rec[i].reader = -1;
+	for (int64_t i = 0; i < f->records; i++) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+
+		for (int k = 0; t && f->rec[i].has_delta && k < weir_node(t).inputs; k++) {
+			int64_t at = weir_node(weir_input(t, k)).index,
+				l = f->rec[i].layer < 0 ? SEVERAL : f->rec[i].layer;
+
+			if (at >= 0)
+				f->rec[at].reader = f->rec[at].reader == -1 || f->rec[at].reader == l ? l : SEVERAL;
+		}
+	}
+}
+
 /* Is layer l the only one that reads its input? Then its measured gain is the stretch of one direction. */
 static bool reads_alone(const weir_flow *f, int64_t l)
 {
-	const weir_tensor *in = weir_tape_at(f->w, f->layers[l].input);
+	int64_t in = f->layers[l].input;
 
-	for (int64_t i = f->layers[l].input + 1; in && i < f->records; i++) {
-		const weir_tensor *t = weir_tape_at(f->w, i);
-
-		for (int k = 0; t && f->rec[i].layer != l && k < weir_node(t).inputs; k++) {
-			if (weir_input(t, k) == in && f->rec[i].has_delta) return false;
-		}
-	}
-	return in != NULL;
+	return in >= 0 && (f->rec[in].reader == l || f->rec[in].reader == -1);
 }
 
 /* The iteration stops early where singular values lie close together; the gradient itself may have been stretched more. */
@@ -233,6 +278,7 @@ void weir__flow_stretch(weir_flow *f)
 		p->stretch_low = p->stretch_high = p->alignment = UNKNOWN;
 	}
 	if (iterations < 1 || !state_of(f)) return;
+	note_readers(f);
 	for (int64_t i = 0; i < f->count && weir_ok(f->w); i++) {
 		weir_flow_layer *p = &f->layers[i].public;
 		weir_flow_interval r = { UNKNOWN, UNKNOWN, 0 };
@@ -261,6 +307,7 @@ void weir__flow_stretch_free(weir_flow *f)
 		if (s->list[i].v) weir__pool_give(f->w, s->list[i].v, s->list[i].bytes);
 	}
 	if (s->list) weir__pool_give(f->w, s->list, (size_t)s->capacity * sizeof *s->list);
+	if (s->slot) weir__pool_give(f->w, s->slot, (size_t)s->slots * sizeof *s->slot);
 	weir_clear_error(s->c);
 	weir_close(s->c);
 	weir__pool_give(f->w, s, sizeof *s);

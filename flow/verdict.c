@@ -49,32 +49,29 @@ static bool is_dead_for_an_epoch(const weir_flow *f, int64_t l)
 
 /* ---- saturated ---- */
 
-/* A gate: its value multiplies another one, and it may be shut. */
-static bool is_gate(const weir_flow *f, int64_t node)
-{
-	const weir_tensor *a = weir_tape_at(f->w, node);
+/* Bits beside those of way.c. */
+enum { GATE = 16, OUTPUT = 32 };
 
-	for (int64_t i = node + 1; i < f->records; i++) {
-		const weir_tensor *t = weir_tape_at(f->w, i);
-		bool reads = false, other = false;
+/* Marks gates, whose value multiplies another one and may be shut, and the end of the output layer. */
+static void mark_gates(weir_flow *f)
+{
+	int64_t first, last = weir__flow_deepest(f, &first);
+
+	for (int64_t i = 0; i < f->records; i++) f->rec[i].way &= (uint8_t) ~(GATE | OUTPUT);
+	if (last >= 0) f->rec[f->layers[last].last].way |= OUTPUT;
+	for (int64_t i = 0; i < f->records; i++) {
+		const weir_tensor *t = weir_tape_at(f->w, i), *a, *b;
+		int64_t at[2];
 
 		if (!t || strcmp(weir_node(t).op, "mul")) continue;
-		for (int k = 0; k < weir_node(t).inputs; k++) {
-			const weir_tensor *x = weir_input(t, k);
-
-			if (x == a) reads = true;
-			else other = other || (!is_leaf(x) && !param_of(x));
-		}
-		if (reads && other) return true;
+		a = weir_input(t, 0);
+		b = weir_input(t, 1);
+		if (a == b) continue;
+		at[0] = weir_node(a).index;
+		at[1] = weir_node(b).index;
+		if (at[0] >= 0 && !is_leaf(b) && !param_of(b)) f->rec[at[0]].way |= GATE;
+		if (at[1] >= 0 && !is_leaf(a) && !param_of(a)) f->rec[at[1]].way |= GATE;
 	}
-	return false;
-}
-
-static bool is_output(const weir_flow *f, int64_t l)
-{
-	int64_t first;
-
-	return l == weir__flow_deepest(f, &first);
 }
 
 bool weir__flow_is_saturated(const weir_flow *f, int64_t l)
@@ -84,7 +81,8 @@ bool weir__flow_is_saturated(const weir_flow *f, int64_t l)
 	if (!(p->act_slope < f->options.saturated_slope * p->act_slope_limit ||
 	      p->saturated >= f->options.saturated_share))
 		return false;
-	return !is_output(f, l) && (f->layers[l].a < 0 || !is_gate(f, f->layers[l].a));
+	if (f->rec[f->layers[l].last].way & OUTPUT) return false;
+	return f->layers[l].a < 0 || !(f->rec[f->layers[l].a].way & GATE);
 }
 
 /* ---- ranges ---- */
@@ -212,6 +210,7 @@ void weir__flow_judge(weir_flow *f)
 	s->cause = NULL;
 	s->evidence[0] = 0;
 	if (weir__flow_way(f, &y)) {
+		mark_gates(f);
 		weir__flow_slope(f, &y);
 		gradient = weir__flow_total(f);
 		weir__flow_budgets(f);

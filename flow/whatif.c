@@ -184,10 +184,9 @@ static void costs(weir__base *b, weir__whatif *s)
 
 static void try_all(const weir_flow *f, weir__base *b, const weir_flow_whatif_options *o, weir__whatif *s)
 {
-	weir__text name;
+	const char *name = o->model_name ? o->model_name : weir_repair_name(WEIR_REPAIR_CUSTOM);
 
-	weir__text_fixed(&name, s->model_name, sizeof s->model_name);
-	weir__text_str(&name, o->model_name ? o->model_name : weir_repair_name(WEIR_REPAIR_CUSTOM));
+	weir__flow_clean(s->model_name, sizeof s->model_name, name, strlen(name));
 	s->trials = 0;
 	s->steps = o->steps;
 	for (weir_repair r = WEIR_REPAIR_NONE; r < WEIR_REPAIR_COUNT; r++) {
