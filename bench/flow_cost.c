@@ -5,30 +5,15 @@
  *
  * `said`: what the instrument itself reports of its share, from a run without interruption. flow_cost SECONDS NETWORK:
  * length of a repetition, default 0.8; which network of the list, from 1, default 0: all. */
+#include "bench/bench.h"
+
 #include <weir/weir.h>
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { REPETITIONS = 15, ROUNDS = 8, WARM_UP = 40, MODES = 3 };
 enum { BARE, NORMS, WATCHED };
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
 
 typedef struct shape {
 	const char *name;

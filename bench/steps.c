@@ -1,25 +1,10 @@
 /* steps.c: what a training step and a node cost. Each workload checks its result first, so that a fast wrong answer fails. Medians of 7 after a
  * warm-up; a claim is a ratio of two of these in one run. */
+#include "bench/bench.h"
+
 #include <weir/weir.h>
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static int by_size(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
 
 /* Median of 7 runs of f, which does `count` units of work, in seconds per unit. */
 static double median(double (*f)(void *), void *arg)

@@ -264,3 +264,39 @@ weir__json_error weir__json_finish(weir__json *j)
 	}
 	return j->error;
 }
+
+void weir__json_put_double(weir__json *j, const char *key, double x)
+{
+	weir__json_key(j, key);
+	weir__json_double(j, x);
+}
+
+void weir__json_put_int(weir__json *j, const char *key, int64_t x)
+{
+	weir__json_key(j, key);
+	weir__json_int(j, x);
+}
+
+void weir__json_put_string(weir__json *j, const char *key, const char *s)
+{
+	weir__json_key(j, key);
+	weir__json_string(j, s);
+}
+
+void weir__json_put_bool(weir__json *j, const char *key, bool x)
+{
+	weir__json_key(j, key);
+	weir__json_bool(j, x);
+}
+
+void weir__json_put_object(weir__json *j, const char *key)
+{
+	weir__json_key(j, key);
+	weir__json_begin_object(j);
+}
+
+void weir__json_put_array(weir__json *j, const char *key)
+{
+	weir__json_key(j, key);
+	weir__json_begin_array(j);
+}

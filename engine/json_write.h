@@ -65,4 +65,12 @@ void weir__json_null(weir__json *j);
 /* Ends the document, flushes the file and returns the first error. */
 weir__json_error weir__json_finish(weir__json *j);
 
+/* Members of the object that is open: key and value, or key and what is to be filled and ended. */
+void weir__json_put_double(weir__json *j, const char *key, double x);
+void weir__json_put_int(weir__json *j, const char *key, int64_t x);
+void weir__json_put_string(weir__json *j, const char *key, const char *s);
+void weir__json_put_bool(weir__json *j, const char *key, bool x);
+void weir__json_put_object(weir__json *j, const char *key);
+void weir__json_put_array(weir__json *j, const char *key);
+
 #endif

@@ -65,17 +65,18 @@ static const weir_tensor *matrix_read(const weir_tensor *t)
 /* The deepest of the layers whose output node t reads, of equals the last; or -1. */
 static int64_t layer_before(const weir_flow *f, const weir_tensor *t)
 {
-	int64_t deepest = -1;
+	int64_t found = -1, deepest = -1;
 
 	for (int i = 0; i < weir_node(t).inputs; i++) {
-		int64_t at = weir_node(weir_input(t, i)).index, l = at >= 0 ? f->rec[at].layer : -1;
+		int64_t at = weir_node(weir_input(t, i)).index, l = at >= 0 ? f->rec[at].layer : -1, depth;
 
 		if (l < 0 || f->layers[l].last != at) continue;
-		if (deepest < 0 || f->layers[l].public.depth > f->layers[deepest].public.depth ||
-		    (f->layers[l].public.depth == f->layers[deepest].public.depth && l > deepest))
-			deepest = l;
+		depth = f->layers[l].public.depth;
+		if (depth < deepest || (depth == deepest && l < found)) continue;
+		deepest = depth;
+		found = l;
 	}
-	return deepest;
+	return found;
 }
 
 /* May an operation join node at with layer l's output? It is another layer's output, no deeper than l, or hangs on no layer at all; this

@@ -37,35 +37,17 @@ static uint64_t layers_key(const weir_flow *f)
 	return key ? key : 1;
 }
 
-static void number(weir__json *j, const char *key, double x)
-{
-	weir__json_key(j, key);
-	weir__json_double(j, x);
-}
-
-static void text(weir__json *j, const char *key, const char *s)
-{
-	weir__json_key(j, key);
-	weir__json_string(j, s);
-}
-
-static void array(weir__json *j, const char *key)
-{
-	weir__json_key(j, key);
-	weir__json_begin_array(j);
-}
-
 static void header(const weir_flow *f, weir__json *j)
 {
 	weir__json_begin_object(j);
-	text(j, "schema", "weir.flow.steps/1");
-	array(j, "layers");
+	weir__json_put_string(j, "schema", "weir.flow.steps/1");
+	weir__json_put_array(j, "layers");
 	for (int64_t i = 0; i < f->count; i++) weir__json_string(j, f->layers[i].public.name);
 	weir__json_end(j);
-	array(j, "calls");
+	weir__json_put_array(j, "calls");
 	for (int64_t i = 0; i < f->count; i++) weir__json_int(j, f->layers[i].public.call);
 	weir__json_end(j);
-	array(j, "ops");
+	weir__json_put_array(j, "ops");
 	for (int64_t i = 0; i < f->count; i++) weir__json_string(j, f->layers[i].public.op);
 	weir__json_end(j);
 	weir__json_end(j);
@@ -73,7 +55,7 @@ static void header(const weir_flow *f, weir__json *j)
 
 static void column(const weir_flow *f, weir__json *j, const char *key, size_t offset)
 {
-	array(j, key);
+	weir__json_put_array(j, key);
 	for (int64_t i = 0; i < f->count; i++)
 		weir__json_double(j, *(const double *)(const void *)((const char *)&f->layers[i].public + offset));
 	weir__json_end(j);
@@ -86,7 +68,7 @@ static void whole_columns(const weir_flow *f, weir__json *j)
 	column(f, j, "update_ratio", offsetof(weir_flow_layer, update_ratio));
 	column(f, j, "act_slope", offsetof(weir_flow_layer, act_slope));
 	column(f, j, "saturated", offsetof(weir_flow_layer, saturated));
-	array(j, "dead_units");
+	weir__json_put_array(j, "dead_units");
 	for (int64_t i = 0; i < f->count; i++) {
 		if (f->layers[i].public.dead_units < 0) weir__json_null(j);
 		else weir__json_int(j, f->layers[i].public.dead_units);
@@ -101,14 +83,14 @@ static void spikes(const weir_flow *f, weir__json *j)
 
 	for (int64_t i = 0; i < f->count; i++) {
 		if (!f->layers[i].public.spike) continue;
-		if (!any) array(j, "spikes");
+		if (!any) weir__json_put_array(j, "spikes");
 		any = true;
 		weir__json_int(j, i + 1);
 	}
 	if (any) weir__json_end(j);
 	if (s->grad_spike) weir__json_key(j, "grad_spike"), weir__json_bool(j, true);
 	if (s->loss_spike) weir__json_key(j, "loss_spike"), weir__json_bool(j, true);
-	if (s->loss_sign != WEIR_LOSS_PLAIN) text(j, "loss_sign", weir_loss_sign_name(s->loss_sign));
+	if (s->loss_sign != WEIR_LOSS_PLAIN) weir__json_put_string(j, "loss_sign", weir_loss_sign_name(s->loss_sign));
 }
 
 static void births(const weir_flow *f, weir__json *j, lines *own)
@@ -121,14 +103,14 @@ static void births(const weir_flow *f, weir__json *j, lines *own)
 		const weir_flow_birth *b = all[i];
 
 		if (!b->found || own->told[i]) continue;
-		if (!any) array(j, "births");
+		if (!any) weir__json_put_array(j, "births");
 		any = own->told[i] = true;
 		weir__json_begin_object(j);
-		text(j, "what", names[i]);
-		text(j, "layer", b->layer);
-		text(j, "op", b->op);
-		text(j, "here", b->here);
-		text(j, "pass", b->backward ? "backward" : "forward");
+		weir__json_put_string(j, "what", names[i]);
+		weir__json_put_string(j, "layer", b->layer);
+		weir__json_put_string(j, "op", b->op);
+		weir__json_put_string(j, "here", b->here);
+		weir__json_put_string(j, "pass", b->backward ? "backward" : "forward");
 		weir__json_key(j, "step");
 		weir__json_int(j, b->step);
 		weir__json_end(j);
@@ -138,10 +120,11 @@ static void births(const weir_flow *f, weir__json *j, lines *own)
 
 static void losses(const weir_flow_summary *s, weir__json *j)
 {
-	number(j, "loss", s->loss);
-	if (!is_finite(s->loss)) text(j, "loss_is", s->loss != s->loss ? "nan" : s->loss > 0 ? "inf" : "-inf");
-	if (s->train_loss == s->train_loss) number(j, "train_loss", s->train_loss);
-	if (s->validation_loss == s->validation_loss) number(j, "validation_loss", s->validation_loss);
+	weir__json_put_double(j, "loss", s->loss);
+	if (!is_finite(s->loss))
+		weir__json_put_string(j, "loss_is", s->loss != s->loss ? "nan" : s->loss > 0 ? "inf" : "-inf");
+	if (s->train_loss == s->train_loss) weir__json_put_double(j, "train_loss", s->train_loss);
+	if (s->validation_loss == s->validation_loss) weir__json_put_double(j, "validation_loss", s->validation_loss);
 }
 
 static void layers(const weir_flow *f, weir__json *j, const weir__step *step)
@@ -157,15 +140,12 @@ static void layers(const weir_flow *f, weir__json *j, const weir__step *step)
 		column(f, j, "delta", offsetof(weir_flow_layer, delta_norm));
 		column(f, j, "gain", offsetof(weir_flow_layer, gain));
 	} else {
-		text(j, "delta", NULL);
-		text(j, "gain", NULL);
+		weir__json_put_string(j, "delta", NULL);
+		weir__json_put_string(j, "gain", NULL);
 	}
-	weir__json_key(j, "nonfinite_layers");
-	weir__json_int(j, bad);
-	weir__json_key(j, "nonfinite");
-	weir__json_int(j, f->sum.nonfinite);
-	weir__json_key(j, "subnormals");
-	weir__json_int(j, f->sum.subnormals);
+	weir__json_put_int(j, "nonfinite_layers", bad);
+	weir__json_put_int(j, "nonfinite", f->sum.nonfinite);
+	weir__json_put_int(j, "subnormals", f->sum.subnormals);
 }
 
 static void step(weir_flow *f, weir__recorder *r, const weir__step *st)
@@ -182,19 +162,17 @@ static void step(weir_flow *f, weir__recorder *r, const weir__step *st)
 	}
 	own->layers = key;
 	weir__json_begin_object(&j);
-	weir__json_key(&j, "step");
-	weir__json_int(&j, s->step);
-	number(&j, "time", 1e-9 * (double)st->time);
+	weir__json_put_int(&j, "step", s->step);
+	weir__json_put_double(&j, "time", 1e-9 * (double)st->time);
 	losses(s, &j);
-	number(&j, "grad_norm", st->grad_norm);
-	weir__json_key(&j, "measured");
-	weir__json_bool(&j, st->whole);
-	text(&j, "verdict", weir_verdict_name(s->verdict));
-	number(&j, "gain_per_layer", s->gain_per_layer);
-	number(&j, "total_gain", s->total_gain);
-	number(&j, "input_delta_norm", s->input_delta_norm);
+	weir__json_put_double(&j, "grad_norm", st->grad_norm);
+	weir__json_put_bool(&j, "measured", st->whole);
+	weir__json_put_string(&j, "verdict", weir_verdict_name(s->verdict));
+	weir__json_put_double(&j, "gain_per_layer", s->gain_per_layer);
+	weir__json_put_double(&j, "total_gain", s->total_gain);
+	weir__json_put_double(&j, "input_delta_norm", s->input_delta_norm);
 	layers(f, &j, st);
-	number(&j, "own_share", s->own_share);
+	weir__json_put_double(&j, "own_share", s->own_share);
 	spikes(f, &j);
 	if (st->whole) whole_columns(f, &j);
 	births(f, &j, own);

@@ -108,39 +108,29 @@ static const char *verdict_name(const ring_record *r)
 	return weir_verdict_name((weir_verdict)r->verdict);
 }
 
-static void number(weir__json *j, const char *key, double x)
-{
-	weir__json_key(j, key);
-	weir__json_double(j, x);
-}
-
 /* An empty name is null. */
 static void text(weir__json *j, const char *key, const char *s)
 {
-	weir__json_key(j, key);
-	weir__json_string(j, s[0] ? s : NULL);
+	weir__json_put_string(j, key, s[0] ? s : NULL);
 }
 
 static void json_line(weir__json *j, const ring_record *r)
 {
 	weir__json_begin_object(j);
-	weir__json_key(j, "number");
-	weir__json_int(j, (int64_t)r->number);
-	weir__json_key(j, "step");
-	weir__json_int(j, r->step);
-	number(j, "time", 1e-9 * (double)r->time);
-	number(j, "loss", r->loss);
+	weir__json_put_int(j, "number", (int64_t)r->number);
+	weir__json_put_int(j, "step", r->step);
+	weir__json_put_double(j, "time", 1e-9 * (double)r->time);
+	weir__json_put_double(j, "loss", r->loss);
 	if (!is_finite(r->loss)) text(j, "loss_is", r->loss != r->loss ? "nan" : r->loss > 0 ? "inf" : "-inf");
-	number(j, "grad_norm", r->grad_norm);
+	weir__json_put_double(j, "grad_norm", r->grad_norm);
 	text(j, "verdict", verdict_name(r));
-	number(j, "gain_per_layer", r->gain_per_layer);
-	number(j, "total_gain", r->total_gain);
-	weir__json_key(j, "nonfinite");
-	weir__json_int(j, r->nonfinite);
+	weir__json_put_double(j, "gain_per_layer", r->gain_per_layer);
+	weir__json_put_double(j, "total_gain", r->total_gain);
+	weir__json_put_int(j, "nonfinite", r->nonfinite);
 	text(j, "lowest", r->low);
-	number(j, "lowest_delta", r->low_delta);
+	weir__json_put_double(j, "lowest_delta", r->low_delta);
 	text(j, "highest", r->high);
-	number(j, "highest_delta", r->high_delta);
+	weir__json_put_double(j, "highest_delta", r->high_delta);
 	text(j, "first_inf", r->first_inf);
 	text(j, "first_nan", r->first_nan);
 	weir__json_end(j);

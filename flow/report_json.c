@@ -32,24 +32,6 @@
 #include "engine/number.h"
 #include "flow/report.h"
 
-static void number(weir__json *j, const char *key, double x)
-{
-	weir__json_key(j, key);
-	weir__json_double(j, x);
-}
-
-static void count(weir__json *j, const char *key, int64_t x)
-{
-	weir__json_key(j, key);
-	weir__json_int(j, x);
-}
-
-static void text(weir__json *j, const char *key, const char *s)
-{
-	weir__json_key(j, key);
-	weir__json_string(j, s);
-}
-
 /* -1: not known. */
 static void known_count(weir__json *j, const char *key, int64_t x)
 {
@@ -58,52 +40,40 @@ static void known_count(weir__json *j, const char *key, int64_t x)
 	else weir__json_int(j, x);
 }
 
-static void truth(weir__json *j, const char *key, bool x)
-{
-	weir__json_key(j, key);
-	weir__json_bool(j, x);
-}
-
-static void object(weir__json *j, const char *key)
-{
-	weir__json_key(j, key);
-	weir__json_begin_object(j);
-}
-
 static void layer_object(weir__json *j, const weir_flow_layer *p)
 {
 	weir__json_begin_object(j);
-	text(j, "name", p->name);
-	count(j, "call", p->call);
-	count(j, "depth", p->depth);
-	text(j, "op", p->op);
-	number(j, "out_norm", p->out_norm);
-	number(j, "out_gain", p->out_gain);
-	number(j, "delta_norm", p->delta_norm);
-	number(j, "gain", p->gain);
-	number(j, "weight_norm", p->weight_norm);
-	number(j, "act_slope", p->act_slope);
-	number(j, "act_slope_max", p->act_slope_max);
-	number(j, "act_slope_limit", p->act_slope_limit);
-	number(j, "saturated", p->saturated);
-	number(j, "theory_gain", p->theory_gain);
-	number(j, "stretch_low", p->stretch_low);
-	number(j, "stretch_high", p->stretch_high);
-	number(j, "alignment", p->alignment);
+	weir__json_put_string(j, "name", p->name);
+	weir__json_put_int(j, "call", p->call);
+	weir__json_put_int(j, "depth", p->depth);
+	weir__json_put_string(j, "op", p->op);
+	weir__json_put_double(j, "out_norm", p->out_norm);
+	weir__json_put_double(j, "out_gain", p->out_gain);
+	weir__json_put_double(j, "delta_norm", p->delta_norm);
+	weir__json_put_double(j, "gain", p->gain);
+	weir__json_put_double(j, "weight_norm", p->weight_norm);
+	weir__json_put_double(j, "act_slope", p->act_slope);
+	weir__json_put_double(j, "act_slope_max", p->act_slope_max);
+	weir__json_put_double(j, "act_slope_limit", p->act_slope_limit);
+	weir__json_put_double(j, "saturated", p->saturated);
+	weir__json_put_double(j, "theory_gain", p->theory_gain);
+	weir__json_put_double(j, "stretch_low", p->stretch_low);
+	weir__json_put_double(j, "stretch_high", p->stretch_high);
+	weir__json_put_double(j, "alignment", p->alignment);
 	known_count(j, "units", p->units);
 	known_count(j, "dead_units", p->dead_units);
-	number(j, "delta_median", p->delta_median);
-	number(j, "delta_spread", p->delta_spread);
-	count(j, "spikes", p->spikes);
-	truth(j, "spike", p->spike);
-	number(j, "param_grad_norm", p->param_grad_norm);
-	number(j, "update_ratio", p->update_ratio);
-	number(j, "zeros", p->zeros);
-	count(j, "subnormals", p->subnormals);
-	count(j, "nonfinite", p->nonfinite);
-	number(j, "out_zeros", p->out_zeros);
-	count(j, "out_subnormals", p->out_subnormals);
-	count(j, "out_nonfinite", p->out_nonfinite);
+	weir__json_put_double(j, "delta_median", p->delta_median);
+	weir__json_put_double(j, "delta_spread", p->delta_spread);
+	weir__json_put_int(j, "spikes", p->spikes);
+	weir__json_put_bool(j, "spike", p->spike);
+	weir__json_put_double(j, "param_grad_norm", p->param_grad_norm);
+	weir__json_put_double(j, "update_ratio", p->update_ratio);
+	weir__json_put_double(j, "zeros", p->zeros);
+	weir__json_put_int(j, "subnormals", p->subnormals);
+	weir__json_put_int(j, "nonfinite", p->nonfinite);
+	weir__json_put_double(j, "out_zeros", p->out_zeros);
+	weir__json_put_int(j, "out_subnormals", p->out_subnormals);
+	weir__json_put_int(j, "out_nonfinite", p->out_nonfinite);
 	weir__json_end(j);
 }
 
@@ -118,31 +88,31 @@ static void birth(weir__json *j, const char *key, const weir_flow_birth *b)
 		return;
 	}
 	weir__json_begin_object(j);
-	text(j, "layer", b->layer);
-	text(j, "op", b->op);
-	text(j, "here", b->here);
-	text(j, "pass", b->backward ? "backward" : "forward");
-	count(j, "node", b->index);
-	count(j, "number", b->number);
-	count(j, "depth", b->depth);
-	count(j, "step", b->step);
-	text(j, "shape", b->shape);
-	count(j, "element", b->element);
+	weir__json_put_string(j, "layer", b->layer);
+	weir__json_put_string(j, "op", b->op);
+	weir__json_put_string(j, "here", b->here);
+	weir__json_put_string(j, "pass", b->backward ? "backward" : "forward");
+	weir__json_put_int(j, "node", b->index);
+	weir__json_put_int(j, "number", b->number);
+	weir__json_put_int(j, "depth", b->depth);
+	weir__json_put_int(j, "step", b->step);
+	weir__json_put_string(j, "shape", b->shape);
+	weir__json_put_int(j, "element", b->element);
 	weir__text_fixed(&value, buf, sizeof buf);
 	weir__text_double(&value, b->value, 'g', 0);
-	text(j, "value", b->shape ? buf : NULL);
-	text(j, "operands", b->operands);
+	weir__json_put_string(j, "value", b->shape ? buf : NULL);
+	weir__json_put_string(j, "operands", b->operands);
 	weir__json_key(j, "path");
 	weir__json_begin_array(j);
 	for (int64_t i = 0; b->path && i < b->path_length; i++) weir__json_string(j, b->path[i]);
 	weir__json_end(j);
-	count(j, "propagators", b->propagators);
+	weir__json_put_int(j, "propagators", b->propagators);
 	weir__json_end(j);
 }
 
 static void both(weir__json *j, const char *key, const weir_flow_birth b[2])
 {
-	object(j, key);
+	weir__json_put_object(j, key);
 	birth(j, "forward", &b[0]);
 	birth(j, "backward", &b[1]);
 	weir__json_end(j);
@@ -158,8 +128,8 @@ static void range(weir__json *j, const weir_flow *f)
 		return;
 	}
 	weir__json_begin_object(j);
-	text(j, "first", f->layers[s->first_layer].public.name);
-	text(j, "last", f->layers[s->last_layer].public.name);
+	weir__json_put_string(j, "first", f->layers[s->first_layer].public.name);
+	weir__json_put_string(j, "last", f->layers[s->last_layer].public.name);
 	weir__json_end(j);
 }
 
@@ -171,14 +141,14 @@ static void modules(weir__json *j, const weir_flow *f)
 		const weir_flow_whole *m = &f->wholes[i];
 
 		weir__json_begin_object(j);
-		text(j, "name", m->name);
-		count(j, "calls", m->calls);
-		count(j, "first", m->first_layer + 1);
-		count(j, "last", m->last_layer + 1);
-		number(j, "gain", m->gain);
-		number(j, "gain_per_call", m->gain_per_call);
-		number(j, "param_grad_norm", m->param_grad_norm);
-		number(j, "weight_norm", m->weight_norm);
+		weir__json_put_string(j, "name", m->name);
+		weir__json_put_int(j, "calls", m->calls);
+		weir__json_put_int(j, "first", m->first_layer + 1);
+		weir__json_put_int(j, "last", m->last_layer + 1);
+		weir__json_put_double(j, "gain", m->gain);
+		weir__json_put_double(j, "gain_per_call", m->gain_per_call);
+		weir__json_put_double(j, "param_grad_norm", m->param_grad_norm);
+		weir__json_put_double(j, "weight_norm", m->weight_norm);
 		weir__json_end(j);
 	}
 	weir__json_end(j);
@@ -186,75 +156,75 @@ static void modules(weir__json *j, const weir_flow *f)
 
 static void over_depth(weir__json *j, const weir_flow_summary *s)
 {
-	object(j, "slope");
-	number(j, "gain_per_layer", s->gain_per_layer);
-	number(j, "bits_per_layer", s->bits_per_layer);
-	number(j, "r2", s->r2);
+	weir__json_put_object(j, "slope");
+	weir__json_put_double(j, "gain_per_layer", s->gain_per_layer);
+	weir__json_put_double(j, "bits_per_layer", s->bits_per_layer);
+	weir__json_put_double(j, "r2", s->r2);
 	weir__json_end(j);
-	object(j, "theory");
-	number(j, "gain_per_layer", s->chi1 >= 0 ? __builtin_sqrt(s->chi1) : UNKNOWN);
-	number(j, "q_star", s->q_star);
-	number(j, "chi1", s->chi1);
-	number(j, "xi", s->xi);
+	weir__json_put_object(j, "theory");
+	weir__json_put_double(j, "gain_per_layer", s->chi1 >= 0 ? __builtin_sqrt(s->chi1) : UNKNOWN);
+	weir__json_put_double(j, "q_star", s->q_star);
+	weir__json_put_double(j, "chi1", s->chi1);
+	weir__json_put_double(j, "xi", s->xi);
 	weir__json_end(j);
-	object(j, "total");
-	number(j, "gain", s->total_gain);
-	number(j, "actual_bits", s->actual_bits);
-	number(j, "bound_bits", s->bound_bits);
-	number(j, "slack_bits", s->slack_bits);
+	weir__json_put_object(j, "total");
+	weir__json_put_double(j, "gain", s->total_gain);
+	weir__json_put_double(j, "actual_bits", s->actual_bits);
+	weir__json_put_double(j, "bound_bits", s->bound_bits);
+	weir__json_put_double(j, "slack_bits", s->slack_bits);
 	weir__json_end(j);
 }
 
 static void budget(weir__json *j, const char *key, const weir_flow_budget *b)
 {
-	object(j, key);
-	number(j, "subnormal", b->subnormal);
-	number(j, "zero", b->zero);
-	number(j, "overflow", b->overflow);
+	weir__json_put_object(j, key);
+	weir__json_put_double(j, "subnormal", b->subnormal);
+	weir__json_put_double(j, "zero", b->zero);
+	weir__json_put_double(j, "overflow", b->overflow);
 	weir__json_end(j);
 }
 
 static void over_steps(weir__json *j, const weir_flow_summary *s)
 {
-	object(j, "norms");
-	number(j, "parameters", s->param_norm);
-	number(j, "gradients", s->param_grad_norm);
-	number(j, "update", s->update_norm);
+	weir__json_put_object(j, "norms");
+	weir__json_put_double(j, "parameters", s->param_norm);
+	weir__json_put_double(j, "gradients", s->param_grad_norm);
+	weir__json_put_double(j, "update", s->update_norm);
 	weir__json_end(j);
-	count(j, "nonfinite", s->nonfinite);
-	count(j, "subnormal", s->subnormals);
-	object(j, "spikes");
-	count(j, "gradient", s->grad_spikes);
-	count(j, "loss", s->loss_spikes);
-	truth(j, "gradient_now", s->grad_spike);
-	truth(j, "loss_now", s->loss_spike);
+	weir__json_put_int(j, "nonfinite", s->nonfinite);
+	weir__json_put_int(j, "subnormal", s->subnormals);
+	weir__json_put_object(j, "spikes");
+	weir__json_put_int(j, "gradient", s->grad_spikes);
+	weir__json_put_int(j, "loss", s->loss_spikes);
+	weir__json_put_bool(j, "gradient_now", s->grad_spike);
+	weir__json_put_bool(j, "loss_now", s->loss_spike);
 	weir__json_end(j);
-	object(j, "loss_sign");
-	text(j, "sign", weir_loss_sign_name(s->loss_sign));
-	count(j, "steps", s->loss_sign_steps);
+	weir__json_put_object(j, "loss_sign");
+	weir__json_put_string(j, "sign", weir_loss_sign_name(s->loss_sign));
+	weir__json_put_int(j, "steps", s->loss_sign_steps);
 	weir__json_end(j);
-	object(j, "noise");
-	count(j, "samples", s->noise.samples);
-	number(j, "grad_norm", s->noise.grad_norm);
-	number(j, "mean_square", s->noise.mean_square);
-	number(j, "variance", s->noise.variance);
-	number(j, "noise_scale", s->noise.noise_scale);
-	number(j, "norm_min", s->noise.norm_min);
-	number(j, "norm_median", s->noise.norm_median);
-	number(j, "norm_max", s->noise.norm_max);
+	weir__json_put_object(j, "noise");
+	weir__json_put_int(j, "samples", s->noise.samples);
+	weir__json_put_double(j, "grad_norm", s->noise.grad_norm);
+	weir__json_put_double(j, "mean_square", s->noise.mean_square);
+	weir__json_put_double(j, "variance", s->noise.variance);
+	weir__json_put_double(j, "noise_scale", s->noise.noise_scale);
+	weir__json_put_double(j, "norm_min", s->noise.norm_min);
+	weir__json_put_double(j, "norm_median", s->noise.norm_median);
+	weir__json_put_double(j, "norm_max", s->noise.norm_max);
 	weir__json_end(j);
-	object(j, "curvature");
-	number(j, "top", s->curvature.top);
-	number(j, "residual", s->curvature.residual);
-	count(j, "iterations", s->curvature.iterations);
-	number(j, "trace", s->curvature.trace);
-	number(j, "trace_error", s->curvature.trace_error);
+	weir__json_put_object(j, "curvature");
+	weir__json_put_double(j, "top", s->curvature.top);
+	weir__json_put_double(j, "residual", s->curvature.residual);
+	weir__json_put_int(j, "iterations", s->curvature.iterations);
+	weir__json_put_double(j, "trace", s->curvature.trace);
+	weir__json_put_double(j, "trace_error", s->curvature.trace_error);
 	weir__json_end(j);
-	object(j, "losses");
-	number(j, "train", s->train_loss);
-	number(j, "validation", s->validation_loss);
-	number(j, "gap", s->validation_loss - s->train_loss);
-	number(j, "penalty", s->penalty);
+	weir__json_put_object(j, "losses");
+	weir__json_put_double(j, "train", s->train_loss);
+	weir__json_put_double(j, "validation", s->validation_loss);
+	weir__json_put_double(j, "gap", s->validation_loss - s->train_loss);
+	weir__json_put_double(j, "penalty", s->penalty);
 	weir__json_end(j);
 }
 
@@ -265,30 +235,30 @@ void weir__flow_json(const weir_flow *f, FILE *file, const char *model)
 
 	weir__json_to_file(&j, file, WEIR__JSON_PRETTY);
 	weir__json_begin_object(&j);
-	text(&j, "schema", "weir.flow/1");
-	text(&j, "model", model);
-	count(&j, "parameters", s->parameters);
-	count(&j, "step", s->step);
-	count(&j, "measured", s->measured);
-	number(&j, "loss", s->loss);
-	text(&j, "subnormals", s->subnormals_ieee ? "ieee" : "flush");
-	number(&j, "own_share", s->own_share);
-	number(&j, "input_delta_norm", s->input_delta_norm);
+	weir__json_put_string(&j, "schema", "weir.flow/1");
+	weir__json_put_string(&j, "model", model);
+	weir__json_put_int(&j, "parameters", s->parameters);
+	weir__json_put_int(&j, "step", s->step);
+	weir__json_put_int(&j, "measured", s->measured);
+	weir__json_put_double(&j, "loss", s->loss);
+	weir__json_put_string(&j, "subnormals", s->subnormals_ieee ? "ieee" : "flush");
+	weir__json_put_double(&j, "own_share", s->own_share);
+	weir__json_put_double(&j, "input_delta_norm", s->input_delta_norm);
 	weir__json_key(&j, "layers");
 	weir__json_begin_array(&j);
 	for (int64_t i = 0; i < f->count; i++) layer_object(&j, &f->layers[i].public);
 	weir__json_end(&j);
 	modules(&j, f);
 	over_depth(&j, s);
-	object(&j, "budget");
+	weir__json_put_object(&j, "budget");
 	budget(&j, "f32", &s->f32);
 	budget(&j, "bf16", &s->bf16);
 	budget(&j, "f16", &s->f16);
 	weir__json_end(&j);
 	over_steps(&j, s);
-	text(&j, "verdict", weir_verdict_name(s->verdict));
-	text(&j, "cause", s->cause);
-	text(&j, "evidence", s->evidence);
+	weir__json_put_string(&j, "verdict", weir_verdict_name(s->verdict));
+	weir__json_put_string(&j, "cause", s->cause);
+	weir__json_put_string(&j, "evidence", s->evidence);
 	range(&j, f);
 	birth(&j, "first_inf", &s->first_inf);
 	birth(&j, "first_nan", &s->first_nan);

@@ -105,35 +105,21 @@ void weir__flow_say_whatif(const weir_flow *f, weir__text *t, FILE *file)
 
 /* ---- JSON ---- */
 
-static void number(weir__json *j, const char *key, double x)
-{
-	weir__json_key(j, key);
-	weir__json_double(j, x);
-}
-
-static void text(weir__json *j, const char *key, const char *s)
-{
-	weir__json_key(j, key);
-	weir__json_string(j, s);
-}
-
 static void trial(weir__json *j, const weir_flow_trial *p)
 {
 	weir__json_begin_object(j);
-	text(j, "repair", p->name);
-	weir__json_key(j, "changed");
-	weir__json_bool(j, p->changed);
-	text(j, "error", p->ok ? NULL : p->error);
-	number(j, "total_gain", p->total_gain);
-	number(j, "gain_per_layer", p->gain_per_layer);
-	text(j, "verdict", p->verdict == WEIR_FLOW_NONE ? NULL : weir_verdict_name(p->verdict));
-	number(j, "loss", p->loss);
-	number(j, "loss_after", p->loss_after);
-	number(j, "update_norm", p->update_norm);
-	weir__json_key(j, "nonfinite_steps");
-	weir__json_int(j, p->nonfinite_steps);
-	number(j, "seconds", p->seconds);
-	number(j, "cost", p->cost);
+	weir__json_put_string(j, "repair", p->name);
+	weir__json_put_bool(j, "changed", p->changed);
+	weir__json_put_string(j, "error", p->ok ? NULL : p->error);
+	weir__json_put_double(j, "total_gain", p->total_gain);
+	weir__json_put_double(j, "gain_per_layer", p->gain_per_layer);
+	weir__json_put_string(j, "verdict", p->verdict == WEIR_FLOW_NONE ? NULL : weir_verdict_name(p->verdict));
+	weir__json_put_double(j, "loss", p->loss);
+	weir__json_put_double(j, "loss_after", p->loss_after);
+	weir__json_put_double(j, "update_norm", p->update_norm);
+	weir__json_put_int(j, "nonfinite_steps", p->nonfinite_steps);
+	weir__json_put_double(j, "seconds", p->seconds);
+	weir__json_put_double(j, "cost", p->cost);
 	weir__json_end(j);
 }
 
@@ -146,7 +132,6 @@ void weir__flow_json_whatif(const weir_flow *f, weir__json *j)
 	else weir__json_null(j);
 	for (int64_t i = 0; s && i < s->trials; i++) trial(j, &s->trial[i]);
 	if (s) weir__json_end(j);
-	weir__json_key(j, "whatif_steps");
-	weir__json_int(j, s ? s->steps : 0);
-	text(j, "advice", s ? s->advice : NULL);
+	weir__json_put_int(j, "whatif_steps", s ? s->steps : 0);
+	weir__json_put_string(j, "advice", s ? s->advice : NULL);
 }
