@@ -1,10 +1,11 @@
 #!/bin/sh
-# What the documentation shows is what the command prints. In README.md and docs/*.md a block that begins with "$ ./weir ..." is
-# run; the lines under it must stand in its output, in this order; a line of "..." stands for any number of lines. Numbers that
+# What the documentation shows is what the command prints. In README.md and docs/*.md a block that begins with "$ ./weir ..." or
+# "$ build/release/examples/..." is run; the lines under it must stand in its output, in this order; a line of "..." stands for any number of lines. Numbers that
 # follow the clock (what measuring cost, and the last column of what-if) are not compared.
 set -eu
 tree=${WEIR_SOURCE_DIR:-.}
-weir=$(cd "${WEIR_BINARY_DIR:-build/release}" && pwd)/weir
+built=$(cd "${WEIR_BINARY_DIR:-build/release}" && pwd)
+weir=$built/weir
 [ -x "$weir" ] || { echo "there is no command at $weir"; exit 77; }
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -16,7 +17,7 @@ plain() { sed -e 's/measured at [0-9.]* %/measured at N %/' -e 's/^\(  .*[a-z].*
 split() {
 	awk '
 	/^```/ { inside = !inside; close(want); want = ""; next }
-	inside && /^\$ \.\/weir / { n++; want = n ".want"; print substr($0, 3) >(n ".command"); close(n ".command"); printf "" >want; next }
+	inside && /^\$ (\.\/weir|build\/release\/examples\/)/ { n++; want = n ".want"; print substr($0, 3) >(n ".command"); close(n ".command"); printf "" >want; next }
 	inside && want != "" { print >want }
 	END { print n + 0 }' "$1"
 }
@@ -27,7 +28,7 @@ for page in "$tree"/README.md "$tree"/docs/*.md; do
 	count=$(split "$page")
 	for i in $(seq 1 "$count"); do
 		blocks=$((blocks + 1))
-		sed "s|\./weir|$weir|g" "$i.command" >run.sh
+		sed -e "s|\./weir|$weir|g" -e "s|build/release/|$built/|g" "$i.command" >run.sh
 		if ! sh run.sh >out 2>err; then # exit codes are part of what some pages show
 			[ -s out ] || { echo "$page: $(cat "$i.command"): failed: $(head -c 300 err)" >&2; failed=1; }
 		fi

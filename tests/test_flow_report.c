@@ -396,7 +396,7 @@ static void outlier(void **state)
 	f->layers[900].public.saturated = 0.9;
 	t = report(f, WEIR_FLOW_TABLE, NULL);
 	for (int i = 600; i <= 900; i += 100) {
-		char line[16];
+		char line[32];
 
 		snprintf(line, sizeof line, "\nnet.%d ", i);
 		if (!strstr(t, line)) fail_msg("layer %d has no line in:\n%s", i, t);
