@@ -49,6 +49,13 @@ for page in "$tree"/README.md "$tree"/docs/*.md; do
 		}' out.plain want.plain || failed=1
 	done
 done
+# The table of planted faults.
+if [ -x "$built/bench/faults" ]; then
+	"$built/bench/faults" --markdown >table
+	while IFS= read -r line; do
+		[ -z "$line" ] || grep -qxF -e "$line" "$tree/docs/instrument.md" || { echo "docs/instrument.md has not: $line" >&2; failed=1; }
+	done <table
+fi
 [ "$blocks" -ge 1 ] || { echo "no block was found" >&2; failed=1; }
 echo "$blocks blocks"
 exit $failed
