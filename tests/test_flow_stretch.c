@@ -407,7 +407,7 @@ static void written_out(void **state)
 	weir_init_fill(W, WEIR_INIT_GLOROT_NORMAL, 1);
 	x = leaf(w, WEIR_F64, 3, (int64_t[]){ 2, 3, 6 });
 	for (int i = 0; i < 4; i++) {
-		char name[8];
+		char name[32];
 
 		snprintf(name, sizeof name, "l.%d", i);
 		weir_scope_begin(w, name);

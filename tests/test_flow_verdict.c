@@ -131,7 +131,7 @@ static void in_the_middle(void **state)
 /* bits[i] are lost in layer i. */
 static void assert_range(int n, const double *bits, int first, int last)
 {
-	double gain[MOST];
+	double gain[MOST] = { 0 };
 
 	for (int i = 0; i < n; i++) gain[i] = exp2(-bits[i]);
 	judge_chain(n, gain, WEIR_FLOW_VANISHING, "initial weights", first, last);
