@@ -118,6 +118,8 @@ const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, i
 	if (came_later(f, v)) return by_training(f, &t, "");
 	for (int64_t i = lo; i <= hi; i++) gain += y->at[i].gain;
 	gain = weir__flow_exp2(gain / (double)(hi - lo + 1));
+	if (4 * (hi - lo + 1) >= 3 * (y->n - 1 - y->from) && f->sum.r2 > 0.9)
+		gain = f->sum.gain_per_layer; /* of the whole way: the number that the report shows */
 	if (shrinks && first == 0 && last == 0 && size > rule_large_input && a.with && a.mean < rule_flat_slope) {
 		number(&t, "the inputs are large, root mean square ", size, "");
 		number(&t, ": there f' is ", a.mean, "");
