@@ -144,6 +144,15 @@ says 'suggest  nothing to mend'
 grep -qE '^  clipping ' out || wrong 'clipping was not tried over steps'
 run 0 flow --whatif --steps 3 --norm layer --loss sum --dtype f64
 
+# ---- on request: noise and curvature ----
+run 0 flow --noise --curvature
+says 'noise    gradients of 64 samples '
+says 'noise scale '
+says 'Hessian  largest eigenvalue '
+run 0 flow --noise --curvature --json
+[ "$(number samples)" = 64 ] || wrong 'the JSON has no noise'
+[ -n "$(number top)" ] || wrong 'the JSON has no curvature'
+
 # ---- graph ----
 run 0 graph --model mlp:4-3x2-2 -o net.dot
 says 'digraph weir {' net.dot
