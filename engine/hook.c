@@ -1,5 +1,6 @@
 /* hook.c: hooks, the public way to look at what flows. One list, in the order set; a hook removed while hooks run is freed afterwards.
- * Long, because setting hooks, telling them and taking their answers are read together. */
+ * Long, because setting hooks, telling them and taking their answers are read together.
+ * It is longer than most because the calls and the norms that they need are read together. */
 #include "engine/hook.h"
 
 #include <string.h>

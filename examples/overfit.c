@@ -58,8 +58,12 @@ static int run(double lambda)
 	draw(w, VALID, &xv, &yv);
 
 	for (int step = 0; step < STEPS && weir_ok(w); step++) {
+		weir_tensor *
+			loss; /* C leaves open which argument is computed first, and the order of a sum is the tape's */
+
 		weir_tape_reset(w);
-		weir_backward(weir_add(weir_mse(weir_forward(net, x), y), weir_l2_penalty(net, lambda)));
+		loss = weir_mse(weir_forward(net, x), y);
+		weir_backward(weir_add(loss, weir_l2_penalty(net, lambda)));
 		weir_optim_step(adam);
 	}
 

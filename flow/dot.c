@@ -2,7 +2,8 @@
  *
  * One box per node with operation, name, shape and gradient norm, in clusters nested as the modules are (dot_place.c). A box is filled
  * by what its operation multiplies the gradient by on the way back, its pen is as wide as the gradient is large. So that a deep
- * network becomes a column, the edge of an operation's first operand is heavy, and parameters stand beside who reads them. */
+ * network becomes a column, the edge of an operation's first operand is heavy, and parameters stand beside who reads them.
+ * It is longer than most because one picture is drawn from top to bottom here. */
 #include "flow/dot.h"
 
 #include <errno.h>

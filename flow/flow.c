@@ -1,31 +1,15 @@
 /* flow.c: watching. Two context hooks note the norm and the counts of every value and every gradient, by place on the tape;
- * weir_flow_step() turns these notes into layers, births and a verdict. */
+ * weir_flow_step() turns these notes into layers, births and a verdict.
+ * It is longer than most because hooks, step and their state are read together. */
 #include "flow/flow.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "kernels/cpu.h"
 #include "kernels/fpenv.h"
 #include "kernels/reduce.h"
 
-enum {
-	LONGEST = 4096, /* steps between two whole measurements */
-	TIMED = 4,      /* steps after one whose hooks run under the clock */
-};
-
 static const int64_t never = INT64_MAX / 4;
-
-static void begin_step(weir_flow *f);
-
-/* Nanoseconds: whole numbers, which touch no floating-point flag of the caller's. */
-static int64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 double weir__flow_log2(double x)
 {
@@ -288,8 +272,8 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	h.observe = on_backward;
 	f->backward = weir_hook_add(w, NULL, &h);
 	f->owned = weir_ok(w) ? weir__own(w, f, destroy) : NULL;
-	f->when.begin = now();
-	begin_step(f);
+	f->when.begin = weir__flow_now();
+	weir__flow_begin_step(f);
 	if (!weir_ok(w)) {
 		weir_hook_remove(f->forward);
 		weir_hook_remove(f->backward);
@@ -358,78 +342,12 @@ bool weir__flow_same_layers(const weir_flow *f)
 	return f->count && f->when.shape == f->when.measured_shape;
 }
 
-/* What a thin step cost. The least of several is what it costs where nothing else gets in between. */
-static void settle_thin(schedule *s, double hooks, double cost, double rest)
-{
-	if (s->timed && (!s->cycle || hooks < s->hooks_thin)) s->hooks_thin = hooks;
-	if (!s->cycle || cost < s->cost_thin) s->cost_thin = cost;
-	if (!s->cycle || rest < s->thin) s->thin = rest > 0 ? rest : 0;
-}
-
-/* Steps until whole measurements cost no more than thin steps leave of the budget, or than a quarter of it. */
-static int64_t distance(const schedule *s, const weir_flow_options *o)
-{
-	double left, steps;
-
-	if (o->every <= 1) return 1;
-	if (o->budget <= 0 || !(s->thin > 0)) return o->every;
-	left = o->budget * s->thin - s->cost_thin;
-	if (left < 0.25 * o->budget * s->thin) left = 0.25 * o->budget * s->thin;
-	steps = s->cost_whole / left;
-	return steps < (double)o->every ? o->every : steps < LONGEST ? (int64_t)steps : LONGEST;
-}
-
-/* What this step cost, and when the next whole measurement is due. Hooks that ran without the clock cost what those under it did. */
-static void settle(weir_flow *f, bool whole, int64_t began)
-{
-	schedule *s = &f->when;
-	int64_t end = now();
-	double own = 1e-9 * (double)(end - began), wall = 1e-9 * (double)(end - s->begin),
-	       hooks = s->whole || s->timed ? weir_hook_seconds(f->w) - s->hooks : s->hooks_thin, cost = own + hooks;
-
-	if (f->steps) { /* before it there is no end of a step to count from */
-		s->wall += wall;
-		s->cost += cost;
-	}
-	if (f->steps >= 2 && s->wall > 0) f->sum.own_share = s->cost / s->wall;
-	s->begin = end;
-	if (whole) {
-		s->cost_whole = s->cost_last > 0 && s->cost_last < cost ? s->cost_last : cost;
-		s->cost_last = cost;
-		s->cycle = 0;
-		s->next = f->steps + distance(s, &f->options);
-	} else {
-		settle_thin(s, hooks, cost, wall - cost);
-		s->cycle++;
-	}
-}
-
-/* What the hooks are to do in the step that begins now. */
-static void begin_step(weir_flow *f)
-{
-	schedule *s = &f->when;
-
-	s->whole = !f->steps || s->requested || f->steps >= s->next;
-	s->requested = s->looked = s->partial = s->begun = false;
-	s->alarm = 0;
-	s->idle = true;
-	if (s->whole) {
-		s->asked = -1;
-		f->input_asked = false; /* on a tape that goes on, or was rewound, of the next forward pass */
-	}
-	s->timed = !s->whole && s->cycle < TIMED;
-	weir_hook_pause(f->forward, !s->whole);
-	weir_hook_set_wants(f->backward, s->whole ? WEIR_WANT_NORM | WEIR_WANT_STATS : WEIR_WANT_NORM);
-	weir_hook_clock(f->w, s->whole || s->timed);
-	s->hooks = weir_hook_seconds(f->w);
-}
-
 bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 {
 	weir_ctx *w;
 	int64_t root;
 	weir_fp_state saved;
-	int64_t began = now();
+	int64_t began = weir__flow_now();
 	bool whole;
 
 	if (!f || !weir_ok(f->w) || f->stopped) return false;
@@ -461,27 +379,22 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	if (whole) weir__flow_judge(f);
 	if (!f->steps) f->verdict_first = f->sum.verdict;
 	weir__flow_record_step(f, whole);
-	settle(f, whole, began);
+	weir__flow_settle(f, whole, began);
 	if (f->when.partial && (f->when.alarm & ALARM_TINY) && !f->sum.first_subnormal[1].found)
 		f->when.requested = true; /* the next step tells where */
 	f->steps++;
-	begin_step(f);
+	weir__flow_begin_step(f);
 	weir__fp_leave(saved);
 	if (f->options.stop && f->sum.verdict > WEIR_FLOW_HEALTHY && weir_ok(w))
 		f->stopped = f->options.stop(f, f->options.user);
 	return weir_ok(w) && !f->stopped;
 }
 
+/* ---- what a program asks ---- */
+
 bool weir_flow_stopped(const weir_flow *f)
 {
 	return f && f->stopped;
-}
-
-void weir_flow_request(weir_flow *f)
-{
-	if (!f) return;
-	f->when.requested = true;
-	if (f->when.idle) begin_step(f);
 }
 
 void weir_flow_set_stretch(weir_flow *f, int iterations)

@@ -1,6 +1,7 @@
 /* flow.h: what the files of the instrument share.
  *
- *   flow.c     hooks note norms and counts by place on the tape; what is measured when, and what that costs
+ *   flow.c     hooks note norms and counts by place on the tape; a step turns them into layers and a verdict
+ *   schedule.c what is measured when, and what that costs
  *   look.c     a step that was not to be measured, measured after all
  *   names.c    what a layer is called
  *   layers.c   which nodes make a layer, where a layer's input comes from
@@ -193,6 +194,11 @@ static inline const void *value_of(const weir_tensor *t)
 	return t && weir_numel(t) && weir_is_contiguous(t) && !weir_node(t).released ? weir_data(t) : NULL;
 }
 
+int64_t weir__flow_now(void); /* nanoseconds */
+/* What the hooks are to do in the step that begins now. */
+void weir__flow_begin_step(weir_flow *f);
+/* At its end: what it cost, began and ended when, and when the next whole measurement is due. */
+void weir__flow_settle(weir_flow *f, bool whole, int64_t began);
 record *weir__flow_record(weir_flow *f, int64_t index);
 bool weir__flow_grow(weir_ctx *w, void **list, int64_t count, int64_t *capacity, size_t size);
 /* Length of the part of path that names the layer; depth as in weir_flow_options. */

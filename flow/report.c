@@ -1,4 +1,5 @@
-/* report.c: the last step's numbers in the terminal, and the entrance for all forms. What is not known is left out, or a dash in the table. */
+/* report.c: the last step's numbers in the terminal, and the entrance for all forms. What is not known is left out, or a dash in the table.
+ * It is longer than most because each line of the report is a function of its own. */
 #include "flow/report.h"
 
 #include <string.h>

@@ -1,5 +1,6 @@
 /* report_html.c: the last step's numbers as one page: verdict, figures, diagrams, births, table. It needs no other file and no script, follows the
- * reader's choice of light or dark, and everything that comes from outside is escaped. */
+ * reader's choice of light or dark, and everything that comes from outside is escaped.
+ * It is longer than most because it holds the page's text and style. */
 #include <string.h>
 
 #include "flow/report.h"

@@ -85,9 +85,9 @@ static weir_tensor *two_shares(weir_tensor *p)
 
 static weir_tensor *opposite_shares(weir_tensor *p)
 {
-	weir_tensor *x = weir_affine(p, 1e-30, 0);
+	weir_tensor *x = weir_affine(p, 1e-30, 0), *one = weir_pow(x, -1), *other = weir_pow(x, -1);
 
-	return weir_add(weir_pow(x, -1), weir_neg(weir_pow(x, -1)));
+	return weir_add(one, weir_neg(other));
 }
 
 /* What was not chosen has gradient 0; times NaN that is NaN. */
@@ -179,7 +179,7 @@ static void certificates(void **state)
 		  "backward net (add) [3] f32 [0] = inf; from affine 3e+38, from affine 2.5e+38; net affine > p; 0 others",
 		  "none", "none" },
 		{ "opposite shares", opposite_shares, "none",
-		  "backward net (add) [3] f32 [0] = nan; from pow -inf, from pow inf; net affine > p; 0 others",
+		  "backward net (add) [3] f32 [0] = nan; from pow inf, from pow -inf; net affine > p; 0 others",
 		  "none" },
 		{ "NaN in what is not chosen", masked_forward_only,
 		  "forward net (log) [3] f32 [1] = -inf; affine[1] = 0; net log > net mul > net affine > p; 2 others",
