@@ -87,7 +87,9 @@ static void measure_slope(const weir_flow *f, layer *l)
 	weir_place place;
 	weir_stats s;
 
-	if (!a || weir_node(z).released || weir_node(a).released || !weir_numel(a)) return;
+	if (!a || weir_node(a).released || !weir_numel(a)) return;
+	if (weir_node(z).released && !(weir_input(a, 0) == z && weir_is_intact(a)))
+		return; /* a fused relu's is never kept */
 	place = weir_mark(w);
 	weir_no_grad_begin(w);
 	one = weir_full(w, weir_dtype_of(a), weir_rank(a), weir_shape(a), 1);

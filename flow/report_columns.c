@@ -194,7 +194,7 @@ bool weir__report_odd(const weir_flow *f, const weir_flow_layer *p)
 {
 	const weir_flow_options *o = &f->options;
 
-	return p->nonfinite || p->out_nonfinite || (p->act_slope == 0 && p->out_zeros >= o->dead_share) ||
+	return p->nonfinite || p->out_nonfinite || p->act_slope == 0 ||
 	       (p->units > 0 && (double)p->dead_units >= o->dead_units * (double)p->units) ||
 	       p->act_slope < o->saturated_slope * p->act_slope_limit || p->saturated >= o->saturated_share;
 }

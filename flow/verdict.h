@@ -50,6 +50,8 @@ const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, i
 const char *weir__flow_saturation_cause(weir_flow *f);
 const char *weir__flow_dead_cause(weir_flow *f, bool census);
 const char *weir__flow_nonfinite_cause(weir_flow *f);
+/* The inf or the NaN that came first, by step, pass and what hangs on what; one that is not found where there is none. */
+const weir_flow_birth *weir__flow_first_bad(const weir_flow *f);
 
 static inline bool usable(double x)
 {
