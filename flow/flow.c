@@ -240,13 +240,30 @@ static void destroy(void *object)
 	weir__pool_give(w, f, sizeof *f);
 }
 
+/* A threshold that is NaN, or not above 0, would never fire, or always, in silence. */
+static bool sensible(weir_ctx *w, const weir_flow_options *o)
+{
+	const double above_0[] = { o->vanishing,       o->exploding,       o->dead_share, o->dead_units,
+				   o->saturated_slope, o->saturated_share, o->spike };
+	bool good = o->depth >= 0 && o->every >= 1 && o->budget >= 0 && o->stretch >= 0 && o->window >= 1 &&
+		    o->epoch >= 0 && o->classes >= 0 && o->vanishing < o->exploding;
+
+	for (size_t i = 0; i < sizeof above_0 / sizeof *above_0; i++) good = good && above_0[i] > 0;
+	if (!good)
+		weir_fail(
+			w, WEIR_ERR_ARGUMENT,
+			"weir_flow_watch: an option makes no sense: every and window must be 1 or more, thresholds above 0, "
+			"vanishing below exploding, all else 0 or more; weir_flow_options_init() fills in the defaults");
+	return good;
+}
+
 weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 {
 	size_t size = sizeof(weir_flow);
 	weir_flow *f;
 	weir_hook_options h;
 
-	if (!weir_ok(w) || !(f = weir__pool_take(w, &size))) return NULL;
+	if (!weir_ok(w) || (o && !sensible(w, o)) || !(f = weir__pool_take(w, &size))) return NULL;
 	memset(f, 0, sizeof *f);
 	f->w = w;
 	if (o) f->options = *o;
@@ -443,6 +460,9 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	if (!f->steps) f->verdict_first = f->sum.verdict;
 	weir__flow_record_step(f, whole);
 	settle(f, whole, began);
+	if (!whole && f->sum.verdict == WEIR_FLOW_NONFINITE && is_finite(f->sum.loss) &&
+	    is_finite(f->sum.param_grad_norm))
+		f->when.requested = true; /* it is over */
 	if (f->when.partial && (f->when.alarm & ALARM_TINY) && !f->sum.first_subnormal[1].found)
 		f->when.requested = true; /* the next step tells where */
 	f->steps++;

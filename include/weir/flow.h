@@ -220,7 +220,8 @@ typedef enum weir_flow_form {
 } weir_flow_form;
 
 WEIR_API void weir_flow_options_init(weir_flow_options *o);
-/* Begins to watch; o may be NULL. Owned by the context. Observing changes no bit of any result. NULL after an error. */
+/* Begins to watch; o may be NULL. Owned by the context. Observing changes no bit of any result. NULL after an error: ARGUMENT where every or
+ * window is below 1, a threshold not above 0, vanishing not below exploding, or another number negative. */
 WEIR_API weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o);
 WEIR_API void weir_flow_stop(weir_flow *f); /* before weir_close */
 /* Ends a step: call after weir_backward(loss) (and the optimiser's step, if there is one), before the tape is reset. Returns whether to go
