@@ -143,7 +143,7 @@ static void range_of_birth(weir_flow *f)
 
 static bool any_nonfinite(const weir_flow *f)
 {
-	if (f->sum.nonfinite || f->loss_bad) return true;
+	if (f->loss_bad || (f->sum.nonfinite && !f->sum.parameters)) return true;
 	for (int64_t i = 0; i < f->records; i++) { /* masked values don't count, bad gradients of parameters do */
 		const weir_tensor *t = weir_tape_at(f->w, i);
 		const record *r = &f->rec[i];
