@@ -270,6 +270,7 @@ bool weir__report_birth_at(const weir_flow_summary *s, int i, const weir_flow_bi
 	} all[] = {
 		{ &s->first_inf, "overflow", "inf" },
 		{ &s->first_nan, "NaN", "NaN" },
+		{ &s->first_overflow, "overflow", "inf that is gone again before the loss" },
 		{ &s->first_subnormal[0], "underflow", "subnormal" },
 		{ &s->first_zero[0], "zero", "nothing but zeros" },
 		{ &s->first_subnormal[1], "underflow", "subnormal" },
