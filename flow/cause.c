@@ -93,17 +93,20 @@ static double weight_spread(const weir_flow *f, int64_t l)
 	return rank ? f->layers[l].public.weight_norm / __builtin_sqrt((double)weir_shape(out)[rank - 1]) : UNKNOWN;
 }
 
-/* One layer: what it does, and what the others do. */
+/* One layer, or several side by side that can't be told apart: what they do, and what the others do. */
 static void alone(const weir_flow *f, weir__text *t, const way *y, int64_t at)
 {
-	const weir_flow_layer *p = &f->layers[y->at[at].first].public;
+	const weir_flow_layer *p = &f->layers[y->at[at].first].public, *to = &f->layers[y->at[at].last].public;
 	int64_t others = y->n - 2 - y->from;
 	double rest = y->at[y->from].bits - y->at[y->n - 1].bits - y->at[at].gain, sigma;
 
 	weir__text_str(t, p->name);
-	number(t, " alone multiplies the gradient by ", weir__flow_exp2(y->at[at].gain), "");
-	if (others > 0) number(t, ", the others by ", weir__flow_exp2(rest / (double)others), " each");
-	sigma = weight_spread(f, y->at[at].first);
+	if (to != p) weir__text_format(t, " to %s together multiply", to->name);
+	else weir__text_str(t, " alone multiplies");
+	number(t, " the gradient by ", y->at[at - 1].zero ? 0 : weir__flow_exp2(y->at[at].gain), "");
+	if (others > 0 && !y->at[at - 1].zero)
+		number(t, ", the others by ", weir__flow_exp2(rest / (double)others), " each");
+	sigma = to == p ? weight_spread(f, y->at[at].first) : UNKNOWN;
 	if (sigma == sigma) number(t, "; its weights times sqrt fan-in: ", sigma, "");
 }
 
@@ -120,12 +123,13 @@ const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, i
 	gain = weir__flow_exp2(gain / (double)(hi - lo + 1));
 	if (4 * (hi - lo + 1) >= 3 * (y->n - 1 - y->from) && f->sum.r2 > 0.9)
 		gain = f->sum.gain_per_layer; /* of the whole way: the number that the report shows */
-	if (shrinks && first == 0 && last == 0 && size > rule_large_input && a.with && a.mean < rule_flat_slope) {
+	if (shrinks && first == 0 && last == 0 && size > f->options.large_input && a.with &&
+	    a.mean < f->options.flat_slope) {
 		number(&t, "the inputs are large, root mean square ", size, "");
 		number(&t, ": there f' is ", a.mean, "");
 		return "data scale";
 	}
-	if (shrinks && a.with && a.largest < rule_flat_slope) return the_activation(&t, &a);
+	if (shrinks && a.with && a.largest < f->options.flat_slope) return the_activation(&t, &a);
 	if (lo == hi && y->n - y->from > 2 && first >= 0) {
 		alone(f, &t, y, lo);
 		return "initial weights";
@@ -137,11 +141,12 @@ const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, i
 	number(&t, "f' is at most ", a.largest, "");
 	number(&t, " (root mean square ", a.mean, ")");
 	each = weir__flow_exp2((y->at[y->from].bits - y->at[y->n - 1].bits) / (double)(y->n - 1 - y->from));
-	if (each <= rule_fair_gain && each * rule_fair_gain >= 1 && 2 * (hi - lo + 1) >= y->n - 1 - y->from) {
+	if (each <= f->options.fair_gain && each * f->options.fair_gain >= 1 &&
+	    2 * (hi - lo + 1) >= y->n - 1 - y->from) {
 		number(&t, "; a layer passes ", 100 * each, " % on average, none is to blame: it is their number");
 		return "depth";
 	}
-	if (!shrinks && a.mean * rule_flat_slope > 1 && a.mean * a.mean > gain) {
+	if (!shrinks && a.mean * f->options.flat_slope > 1 && a.mean * a.mean > gain) {
 		weir__text_str(&t, ": it makes more of the gain than the weights");
 		return "activation";
 	}
@@ -174,7 +179,7 @@ const char *weir__flow_saturation_cause(weir_flow *f)
 		number(&t, ", and is next to nothing in ", 100 * f->layers[first].public.saturated,
 		       " % of the outputs");
 	weir__text_format(&t, ": %lld layer%s of %lld", (long long)bad, bad == 1 ? "" : "s", (long long)with);
-	if (size > rule_large_input && first == 0) {
+	if (size > f->options.large_input && first == 0) {
 		number(&t, "; the inputs are large, root mean square ", size, "");
 		return "data scale";
 	}
@@ -194,22 +199,26 @@ const char *weir__flow_dead_cause(weir_flow *f, bool census)
 	} else {
 		weir__text_str(&t, "every output of ");
 		weir__text_str(&t, p->name);
-		weir__text_str(&t, " is zero on this batch, and so is its slope: nothing flows back through it");
+		weir__text_str(
+			&t, "'s activation is zero on this batch, and so is its slope: nothing flows back through it");
 	}
 	if (came_later(f, WEIR_FLOW_DEAD)) return by_training(f, &t, "; ");
-	return size > rule_large_input && f->sum.first_layer == 0 ? "data scale" : "initial weights";
+	return size > f->options.large_input && f->sum.first_layer == 0 ? "data scale" : "initial weights";
 }
 
 /* ---- not finite ---- */
 
-/* What layers multiply the values by on the way to layer number `end`, per layer. */
-static double growth(const weir_flow *f, int64_t end)
+/* What layers multiply the values by on the way to layer number `end`, per layer; or, backward, the gradient from the outputs on. */
+static double growth(const weir_flow *f, int64_t end, bool backward)
 {
 	double bits = 0, n = 0;
 
-	for (int64_t i = 0; i < f->count && i < end; i++) {
-		if (!usable(f->layers[i].public.out_gain)) continue;
-		bits += weir__flow_log2(f->layers[i].public.out_gain);
+	for (int64_t i = backward ? end : 0; i < (backward || end > f->count ? f->count : end); i++) {
+		const weir_flow_layer *p = &f->layers[i].public;
+		double gain = backward ? p->gain : p->out_gain;
+
+		if (!usable(gain)) continue;
+		bits += weir__flow_log2(gain);
 		n += 1;
 	}
 	return n > 0 ? weir__flow_exp2(bits / n) : UNKNOWN;
@@ -226,13 +235,47 @@ static bool has_an_edge(const char *op)
 	return false;
 }
 
+/* Does node b hang on node a? True where that can't be told. */
+static bool hangs_on(const weir_flow *f, int64_t b, int64_t a)
+{
+	size_t bytes = (size_t)(b + 1);
+	bool *on = b > a ? weir__pool_take(f->w, &bytes) : NULL, does;
+
+	if (!on) return b >= a;
+	memset(on, 0, (size_t)b + 1);
+	on[a] = true;
+	for (int64_t i = a + 1; i <= b; i++) {
+		const weir_tensor *t = weir_tape_at(f->w, i);
+
+		for (int k = 0; t && k < weir_node(t).inputs; k++) {
+			int64_t at = weir_node(weir_input(t, k)).index;
+
+			on[i] = on[i] || (at >= a && on[at]);
+		}
+	}
+	does = on[b];
+	weir__pool_give(f->w, on, bytes);
+	return does;
+}
+
+const weir_flow_birth *weir__flow_first_bad(const weir_flow *f)
+{
+	const weir_flow_birth *inf = &f->sum.first_inf, *nan = &f->sum.first_nan;
+
+	if (!inf->found || !nan->found) return inf->found ? inf : nan;
+	if (nan->step != inf->step) return nan->step < inf->step ? nan : inf;
+	if (nan->backward != inf->backward) return inf->backward ? nan : inf;
+	/* A mask of -inf does no harm: what it joins, NaN that it did not make, is the first. */
+	if (nan->step == f->sum.step && !nan->backward && nan->index < f->records &&
+	    (nan->index < inf->index || (!strcmp(inf->op, "input") && !hangs_on(f, nan->index, inf->index))))
+		return nan;
+	return inf;
+}
+
 const char *weir__flow_nonfinite_cause(weir_flow *f)
 {
 	const weir_flow_summary *s = &f->sum;
-	bool inf = s->first_inf.found &&
-		   (!s->first_nan.found || s->first_inf.step < s->first_nan.step ||
-		    (s->first_inf.step == s->first_nan.step && s->first_inf.backward <= s->first_nan.backward));
-	const weir_flow_birth *b = inf ? &s->first_inf : &s->first_nan;
+	const weir_flow_birth *b = weir__flow_first_bad(f);
 	bool later = came_later(f, WEIR_FLOW_NONFINITE), leaf;
 	double size = weir__flow_input_size(f), grows;
 	weir__text t = begin(f);
@@ -242,18 +285,18 @@ const char *weir__flow_nonfinite_cause(weir_flow *f)
 		return later ? by_training(f, &t, "; ") : "initial weights";
 	}
 	leaf = !strcmp(b->op, "input") || !strcmp(b->op, "param");
-	weir__text_str(&t, inf ? "first inf in " : "first NaN in ");
+	weir__text_str(&t, b == &s->first_inf ? "first inf in " : "first NaN in ");
 	weir__text_str(&t, b->backward ? "the gradient of " : "");
 	weir__text_str(&t, b->layer);
 	if (leaf) weir__text_str(&t, ", which is no operation: it was there before");
 	if (leaf && !strcmp(b->op, "input")) return "data scale";
 	if (later) return by_training(f, &t, "; ");
 	if (f->verdict_first == WEIR_FLOW_EXPLODING) weir__text_str(&t, "; it was exploding in the first step already");
-	if (size > rule_large_input / rule_vanishing) return "data scale";
+	if (size > f->options.large_input / f->options.vanishing) return "data scale";
 	if (has_an_edge(b->op)) {
 		weir__text_str(&t, ", an operation that is not defined everywhere");
 		return NULL;
 	}
-	grows = growth(f, b->number);
-	return grows > 1 && grows <= rule_fair_gain ? "depth" : "initial weights";
+	grows = growth(f, b->number, b->backward);
+	return grows > 1 && grows <= f->options.fair_gain ? "depth" : "initial weights";
 }

@@ -198,20 +198,7 @@ void weir_flow_options_init(weir_flow_options *o)
 		.every = 16,
 		.budget = 0.01,
 		.window = 64,
-#define WEIR_RULE(name, value, reason) RULE_##name(value)
-#define RULE_vanishing(value) .vanishing = value,
-#define RULE_exploding(value) .exploding = value,
-#define RULE_dead_share(value) .dead_share = value,
-#define RULE_saturated_slope(value) .saturated_slope = value,
-#define RULE_dead_units(value) .dead_units = value,
-#define RULE_saturated_share(value) .saturated_share = value,
-#define RULE_spike(value) .spike = value,
-#define RULE_flat_slope(value)
-#define RULE_flat_derivative(value)
-#define RULE_fair_share(value)
-#define RULE_main_share(value)
-#define RULE_fair_gain(value)
-#define RULE_large_input(value)
+#define WEIR_RULE(name, value, reason) .name = value,
 #include "flow/rules.def"
 	};
 }
@@ -238,13 +225,32 @@ static void destroy(void *object)
 	weir__pool_give(w, f, sizeof *f);
 }
 
+/* A threshold that is NaN, or not above 0, would never fire, or always, in silence. */
+static bool sensible(weir_ctx *w, const weir_flow_options *o)
+{
+	const double above_0[] = {
+#define WEIR_RULE(name, value, reason) o->name,
+#include "flow/rules.def"
+	};
+	bool good = o->depth >= 0 && o->every >= 1 && o->budget >= 0 && o->stretch >= 0 && o->window >= 1 &&
+		    o->epoch >= 0 && o->classes >= 0 && o->vanishing < o->exploding;
+
+	for (size_t i = 0; i < sizeof above_0 / sizeof *above_0; i++) good = good && above_0[i] > 0;
+	if (!good)
+		weir_fail(
+			w, WEIR_ERR_ARGUMENT,
+			"weir_flow_watch: an option makes no sense: every and window must be 1 or more, thresholds above 0, "
+			"vanishing below exploding, all else 0 or more; weir_flow_options_init() fills in the defaults");
+	return good;
+}
+
 weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 {
 	size_t size = sizeof(weir_flow);
 	weir_flow *f;
 	weir_hook_options h;
 
-	if (!weir_ok(w) || !(f = weir__pool_take(w, &size))) return NULL;
+	if (!weir_ok(w) || (o && !sensible(w, o)) || !(f = weir__pool_take(w, &size))) return NULL;
 	memset(f, 0, sizeof *f);
 	f->w = w;
 	if (o) f->options = *o;
@@ -380,6 +386,9 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	if (!f->steps) f->verdict_first = f->sum.verdict;
 	weir__flow_record_step(f, whole);
 	weir__flow_settle(f, whole, began);
+	if (!whole && f->sum.verdict == WEIR_FLOW_NONFINITE && is_finite(f->sum.loss) &&
+	    is_finite(f->sum.param_grad_norm))
+		f->when.requested = true; /* it is over */
 	if (f->when.partial && (f->when.alarm & ALARM_TINY) && !f->sum.first_subnormal[1].found)
 		f->when.requested = true; /* the next step tells where */
 	f->steps++;

@@ -60,10 +60,10 @@ static double slope_limit(const weir_flow *f, const layer *l)
 }
 
 /* Share of the elements of slope that are next to nothing beside the most that they can be. */
-static double flat_share(const weir_tensor *slope, double limit)
+static double flat_share(const weir_flow *f, const weir_tensor *slope, double limit)
 {
 	int64_t n = weir_numel(slope), flat = 0;
-	double least = rule_flat_derivative * limit;
+	double least = f->options.flat_derivative * limit;
 
 	if (!(least > 0)) return UNKNOWN;
 	if (weir_dtype_of(slope) == WEIR_F32) {
@@ -87,7 +87,9 @@ static void measure_slope(const weir_flow *f, layer *l)
 	weir_place place;
 	weir_stats s;
 
-	if (!a || weir_node(z).released || weir_node(a).released || !weir_numel(a)) return;
+	if (!a || weir_node(a).released || !weir_numel(a)) return;
+	if (weir_node(z).released && !(weir_input(a, 0) == z && weir_is_intact(a)))
+		return; /* a fused relu's is never kept */
 	place = weir_mark(w);
 	weir_no_grad_begin(w);
 	one = weir_full(w, weir_dtype_of(a), weir_rank(a), weir_shape(a), 1);
@@ -97,7 +99,7 @@ static void measure_slope(const weir_flow *f, layer *l)
 		l->public.act_slope = rms(norm_of(slope), weir_numel(slope));
 		l->public.act_slope_max = s.largest;
 		l->public.act_slope_limit = slope_limit(f, l);
-		l->public.saturated = flat_share(slope, l->public.act_slope_limit);
+		l->public.saturated = flat_share(f, slope, l->public.act_slope_limit);
 	}
 	weir_rewind(w, place, NULL, 0);
 }

@@ -194,7 +194,7 @@ bool weir__report_odd(const weir_flow *f, const weir_flow_layer *p)
 {
 	const weir_flow_options *o = &f->options;
 
-	return p->nonfinite || p->out_nonfinite || (p->act_slope == 0 && p->out_zeros >= o->dead_share) ||
+	return p->nonfinite || p->out_nonfinite || p->act_slope == 0 ||
 	       (p->units > 0 && (double)p->dead_units >= o->dead_units * (double)p->units) ||
 	       p->act_slope < o->saturated_slope * p->act_slope_limit || p->saturated >= o->saturated_share;
 }
@@ -270,6 +270,7 @@ bool weir__report_birth_at(const weir_flow_summary *s, int i, const weir_flow_bi
 	} all[] = {
 		{ &s->first_inf, "overflow", "inf" },
 		{ &s->first_nan, "NaN", "NaN" },
+		{ &s->first_overflow, "overflow", "inf that is gone again before the loss" },
 		{ &s->first_subnormal[0], "underflow", "subnormal" },
 		{ &s->first_zero[0], "zero", "nothing but zeros" },
 		{ &s->first_subnormal[1], "underflow", "subnormal" },

@@ -21,7 +21,7 @@
  *    "noise": {"samples", "grad_norm", "mean_square", "variance", "noise_scale", "norm_min", "norm_median", "norm_max"},
  *    "curvature": {"top", "residual", "iterations", "trace", "trace_error"}, (null numbers where not asked for)
  *    "verdict", "cause", "evidence", "range": null or {"first", "last"} (names),
- *    "first_inf", "first_nan": null or a birth,
+ *    "first_inf", "first_nan", "first_overflow": null or a birth,
  *    "first_subnormal", "first_zero": {"forward", "backward": null or a birth}}
  *
  * A birth is {"layer", "op", "here", "pass": "forward" or "backward", "node", "number", "depth", "step", "shape", "element", "value" (text, for
@@ -262,6 +262,7 @@ void weir__flow_json(const weir_flow *f, FILE *file, const char *model)
 	range(&j, f);
 	birth(&j, "first_inf", &s->first_inf);
 	birth(&j, "first_nan", &s->first_nan);
+	birth(&j, "first_overflow", &s->first_overflow);
 	both(&j, "first_subnormal", s->first_subnormal);
 	both(&j, "first_zero", s->first_zero);
 	weir__flow_json_whatif(f, &j);

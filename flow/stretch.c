@@ -22,16 +22,21 @@ static double block_norm(const double *v, int64_t n)
 	return weir__norm2(WEIR_F64, v, n, 1);
 }
 
-/* Each block to norm 1; one that is zero stays so. Returns the largest norm; NaN where one is not finite. */
-static double normalise(double *v, int64_t n, int64_t blocks)
+/* Each block to norm 1; one that is zero stays so. Returns the largest norm; NaN where one is not finite. before: the blocks' norms of
+ * last time, replaced by these; *grew: the most that one of them grew by, as a share. Both may be NULL. */
+static double normalise(double *v, int64_t n, int64_t blocks, double *before, double *grew)
 {
 	double most = 0;
+
+	if (grew) *grew = 0;
 
 	for (int64_t b = 0; b < blocks; b++, v += n / blocks) {
 		double norm = block_norm(v, n / blocks);
 
 		if (!is_finite(norm)) return UNKNOWN;
 		if (norm > most) most = norm;
+		if (grew && norm - before[b] > *grew * norm) *grew = 1 - before[b] / norm;
+		if (before) before[b] = norm;
 		for (int64_t i = 0; norm > 0 && i < n / blocks; i++) v[i] /= norm;
 	}
 	return most;
@@ -51,17 +56,20 @@ static void begin(double *v, int64_t n, int64_t blocks, bool warm)
 	}
 }
 
+/* Ends when no block grows any more: the one that ends up largest need not be ahead at first. u: ny numbers, and one per block. */
 static bool iterate(jacobian *j, int iterations, double tolerance, double *v, double *u, weir_flow_interval *out)
 {
-	normalise(v, j->nx, j->blocks);
+	double *norms = u + j->ny, grew, noise = j->y && weir_dtype_of(j->y) == WEIR_F32 ? 0x1p-22 : 0x1p-50;
+
+	normalise(v, j->nx, j->blocks, NULL, NULL);
 	out->low = 0;
 	for (int i = 1; i <= iterations; i++) {
 		double forth, back;
 
 		if (!weir__jacobian_apply_safely(j, false, v, u)) return false;
-		forth = normalise(u, j->ny, j->blocks);
+		forth = normalise(u, j->ny, j->blocks, norms, NULL);
 		if (!weir__jacobian_apply_safely(j, true, u, v)) return false;
-		back = normalise(v, j->nx, j->blocks);
+		back = normalise(v, j->nx, j->blocks, norms, &grew);
 		out->iterations = i;
 		if (forth != forth || back != back) {
 			out->low = UNKNOWN;
@@ -69,7 +77,7 @@ static bool iterate(jacobian *j, int iterations, double tolerance, double *v, do
 		}
 		out->low = forth > out->low ? forth : out->low;
 		out->low = back > out->low ? back : out->low;
-		if (back == 0 || back - forth <= 0.5 * tolerance * back) break;
+		if (grew <= 0.5 * tolerance + noise) break; /* noise: of rounding */
 	}
 	return true;
 }
@@ -78,11 +86,12 @@ static bool iterate(jacobian *j, int iterations, double tolerance, double *v, do
 static bool measure(jacobian *j, int iterations, double tolerance, int64_t most, double *v, bool warm,
 		    weir_flow_interval *out)
 {
-	size_t bytes = (size_t)j->ny * sizeof(double);
+	size_t bytes;
 	double *u;
 	bool ok;
 
 	if (!weir__jacobian_find_blocks(j)) return false;
+	bytes = (size_t)(j->ny + j->blocks) * sizeof(double);
 	if (!(u = weir__pool_take(j->w, &bytes))) return false;
 	begin(v, j->nx, j->blocks, warm);
 	ok = iterate(j, iterations, tolerance, v, u, out);

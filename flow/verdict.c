@@ -34,10 +34,13 @@ static bool all_zero(const weir_flow *f, int64_t node)
 /* Its activation passes nothing on for any sample of the batch. One that got nothing but zeros, and makes nothing of them, is not the one. */
 static bool is_dead(const weir_flow *f, int64_t l)
 {
-	const weir_flow_layer *p = &f->layers[l].public;
+	int64_t at = f->layers[l].a;
+	const weir_tensor *a = at >= 0 ? weir_tape_at(f->w, at) : NULL;
 
-	if (!(p->act_slope == 0 && p->out_zeros >= f->options.dead_share)) return false;
-	return !all_zero(f, f->layers[l].input) || !all_zero(f, f->layers[l].z);
+	if (!a || !(f->layers[l].public.act_slope == 0) || !f->rec[at].has_out) return false;
+	if (!((double)f->rec[at].out.zeros >= f->options.dead_share * (double)weir_numel(a))) return false;
+	if (!all_zero(f, f->layers[l].input)) return true;
+	return f->rec[f->layers[l].z].has_out && !all_zero(f, f->layers[l].z);
 }
 
 static bool is_dead_for_an_epoch(const weir_flow *f, int64_t l)
@@ -125,13 +128,9 @@ static int64_t layer_at(const weir_flow *f, int64_t node)
 static void range_of_birth(weir_flow *f)
 {
 	weir_flow_summary *s = &f->sum;
-	const weir_flow_birth *b = s->first_inf.found ? &s->first_inf : &s->first_nan;
+	const weir_flow_birth *b = weir__flow_first_bad(f);
 	int64_t l;
 
-	if (s->first_inf.found && s->first_nan.found &&
-	    (s->first_nan.step < s->first_inf.step ||
-	     (s->first_nan.step == s->first_inf.step && s->first_nan.backward < s->first_inf.backward)))
-		b = &s->first_nan;
 	if (!b->found) return;
 	l = b->number - 1;
 	if (l < 0 && b->step == s->step && b->index < f->records) l = layer_at(f, b->index);
@@ -142,7 +141,7 @@ static void range_of_birth(weir_flow *f)
 
 static bool any_nonfinite(const weir_flow *f)
 {
-	if (f->sum.nonfinite || f->loss_bad) return true;
+	if (f->loss_bad || (f->sum.nonfinite && !f->sum.parameters)) return true;
 	for (int64_t i = 0; i < f->records; i++) { /* masked values don't count, bad gradients of parameters do */
 		const weir_tensor *t = weir_tape_at(f->w, i);
 		const record *r = &f->rec[i];

@@ -1,4 +1,4 @@
-/* verdict.h: what the files behind the verdict share: the way of the gradient, and the rules.
+/* verdict.h: what the files behind the verdict share: the way of the gradient. The rules' thresholds are options.
  *
  *   way.c      the nodes that all of the gradient passes, and where along them it shrinks or grows
  *   slope.c    slope over depth, total gain, bound, depth budget
@@ -8,10 +8,6 @@
 #define WEIR_FLOW_VERDICT_H
 
 #include "flow/flow.h"
-
-#define WEIR_RULE(name, value, reason) static MAYBE_UNUSED const double rule_##name = value;
-#define MAYBE_UNUSED __attribute__((unused))
-#include "flow/rules.def"
 
 /* A node that all of the gradient passes on its way from the loss to the first layer's input, and what stands between it and the
  * one before. */
@@ -50,6 +46,8 @@ const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, i
 const char *weir__flow_saturation_cause(weir_flow *f);
 const char *weir__flow_dead_cause(weir_flow *f, bool census);
 const char *weir__flow_nonfinite_cause(weir_flow *f);
+/* The inf or the NaN that came first, by step, pass and what hangs on what; one that is not found where there is none. */
+const weir_flow_birth *weir__flow_first_bad(const weir_flow *f);
 
 static inline bool usable(double x)
 {

@@ -204,21 +204,21 @@ static double sum_of(const way *y, int64_t lo, int64_t hi)
 
 /* The stretch to blame: from the one that makes the most of it, what does less than a fair share of the average is taken away at the ends,
  * as long as most of it remains. One bad layer among good ones is left alone; a common slope takes in nearly all, however noisy. */
-static void blame(const way *y, double sign, int64_t *lo, int64_t *hi)
+static void blame(const weir_flow *f, const way *y, double sign, int64_t *lo, int64_t *hi)
 {
 	double whole, sum, toll = 0;
 
 	best_stretch(y, sign, toll, lo, hi);
 	whole = sum = sign * sum_of(y, *lo, *hi);
 	for (int64_t round = 0; round < y->n; round++) {
-		double more = rule_fair_share * sum / (double)(*hi - *lo + 1);
+		double more = f->options.fair_share * sum / (double)(*hi - *lo + 1);
 		int64_t a, b;
 
 		if (!(more > toll)) break;
 		toll = more;
 		best_stretch(y, sign, toll, &a, &b);
 		sum = sign * sum_of(y, a, b);
-		if (sum < rule_main_share * whole) break;
+		if (sum < f->options.main_share * whole) break;
 		*lo = a;
 		*hi = b;
 	}
@@ -251,6 +251,6 @@ weir_verdict weir__flow_judge_way(const weir_flow *f, const way *y, int64_t *lo,
 	if (y->n - y->from < 2) return WEIR_FLOW_HEALTHY;
 	all = y->at[y->from].bits - y->at[y->n - 1].bits;
 	v = all < low ? WEIR_FLOW_VANISHING : all > high ? WEIR_FLOW_EXPLODING : on_the_way(y, low, high);
-	if (v != WEIR_FLOW_HEALTHY) blame(y, v == WEIR_FLOW_VANISHING ? -1 : 1, lo, hi);
+	if (v != WEIR_FLOW_HEALTHY) blame(f, y, v == WEIR_FLOW_VANISHING ? -1 : 1, lo, hi);
 	return v;
 }

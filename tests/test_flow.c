@@ -227,6 +227,50 @@ static void dead_layer(void **state)
 	close_fine(w);
 }
 
+/* One bad batch is not for ever: the next whole measurement is not waited for. */
+static void non_finite_is_over(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F64);
+	net n = make(w, LAYERS, WEIR_INIT_HE, 1);
+	weir_flow_options o;
+	weir_flow *f;
+
+	(void)state;
+	weir_flow_options_init(&o);
+	o.every = 1000;
+	o.budget = 0;
+	f = weir_flow_watch(w, &o);
+	for (int step = 0; step < 5; step++) {
+		run(w, &n, WEIR_ACT_RELU, step == 1 ? INFINITY : 1, 1);
+		assert_true(weir_flow_step(f, n.loss));
+		for (int i = 0; i < weir_module_parameter_count(n.list); i++)
+			weir_zero_grad(weir_module_parameter(n.list, i));
+		assert_int_equal(weir_flow_verdict(f) == WEIR_FLOW_NONFINITE, step == 1 || step == 2);
+	}
+	assert_int_equal(weir_flow_summary_of(f)->measured, 3);
+	close_fine(w);
+}
+
+static void wrong_calls(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F64);
+	weir_flow_options o;
+
+	(void)state;
+	for (int k = 0; k < 6; k++) {
+		weir_flow_options_init(&o);
+		if (k == 0) o.exploding = NAN;
+		if (k == 1) o.vanishing = 0;
+		if (k == 2) o.every = 0;
+		if (k == 3) o.budget = -1;
+		if (k == 4) o.vanishing = 2 * o.exploding;
+		if (k == 5) o.window = 0;
+		assert_null(weir_flow_watch(w, &o));
+		assert_error(w, WEIR_ERR_ARGUMENT, "an option makes no sense");
+	}
+	close_fine(w);
+}
+
 /* Watching, training and a user's retained gradients do not disturb each other. */
 static uint64_t trained(bool watched, double *kept)
 {
@@ -393,6 +437,8 @@ int main(void)
 		cmocka_unit_test(balancedness),
 		cmocka_unit_test(verdicts),
 		cmocka_unit_test(dead_layer),
+		cmocka_unit_test(non_finite_is_over),
+		cmocka_unit_test(wrong_calls),
 		cmocka_unit_test(watching_changes_nothing),
 		cmocka_unit_test(update_ratios_and_steps),
 		cmocka_unit_test(extreme_norms),

@@ -40,6 +40,7 @@ static void thin_overflow(void **state)
 			if (step == 7) weir_write_f64(weir_module_parameter(net, 4), (double[]){ NAN, 0, 0, 1 }, 4);
 			assert_true(weir_flow_step(f, loss));
 			assert_int_equal(s->measured, step < 7 ? 0 : 7);
+			assert_int_equal(s->verdict == WEIR_FLOW_NONFINITE, step == 7);
 			assert_int_equal(s->first_inf.found, step >= 7);
 			weir_tape_reset(w);
 			if (step == 7) break;

@@ -258,6 +258,9 @@ static void make_up(weir_flow *f)
 	s->train_loss = 0.5;
 	s->validation_loss = 0.75;
 	s->penalty = 0.125;
+	s->first_overflow = (weir_flow_birth){
+		.found = true, .layer = "net.1", .op = "mul", .here = "", .shape = "", .operands = ""
+	};
 	s->first_inf = (weir_flow_birth){ .found = true,
 					  .backward = true,
 					  .layer = "net.1.linear",
@@ -321,6 +324,7 @@ static void every_number(void **state)
 	assert_number(t, "losses.gap", 0.25, 0);
 	assert_text(t, "loss_sign.sign", "guessing");
 	assert_text(t, "first_inf.value", "inf");
+	assert_text(t, "first_overflow.layer", "net.1");
 	assert_text(t, "first_inf.operands", "a[5] = 3e+38, b[5] = 10");
 	assert_text(t, "first_inf.path.2", "loss");
 	assert_number(t, "first_inf.propagators", 12, 0);

@@ -258,6 +258,20 @@ static void warm_start(void **state)
 	close_fine(w);
 }
 
+/* Two blocks: a rotation times 3, done at once, and one times 3.5 and 2.8, which is behind at first. */
+static void the_slower_block_counts(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F64);
+	weir_tensor *x = leaf(w, WEIR_F64, 3, (int64_t[]){ 2, 1, 2 }), *c;
+	weir_flow_interval r;
+
+	(void)state;
+	c = weir_from(w, WEIR_F64, 3, (int64_t[]){ 2, 2, 2 }, (double[]){ 1.8, 2.4, -2.4, 1.8, 2.1, 2.8, -2.24, 1.68 });
+	assert_true(weir_flow_stretch(x, weir_matmul(x, c), 1000, 1e-4, MOST, (double[4]){ 1, 1, 0.05, 1 }, &r));
+	assert_near(r.low, 3.5, 1e-3);
+	close_fine(w);
+}
+
 static void count_event(const weir_event *e, void *user)
 {
 	(void)e;
@@ -629,14 +643,23 @@ static void changes_nothing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(known),           cmocka_unit_test(random_matrices),
-		cmocka_unit_test(composed),        cmocka_unit_test(rows),
-		cmocka_unit_test(exponents),       cmocka_unit_test(warm_start),
-		cmocka_unit_test(leaves_no_trace), cmocka_unit_test(intact),
-		cmocka_unit_test(layers),          cmocka_unit_test(written_out),
-		cmocka_unit_test(after_an_update), cmocka_unit_test(dead_and_broken),
-		cmocka_unit_test(released),        cmocka_unit_test(foreign_operations),
-		cmocka_unit_test(changes_nothing), cmocka_unit_test(steady),
+		cmocka_unit_test(known),
+		cmocka_unit_test(random_matrices),
+		cmocka_unit_test(composed),
+		cmocka_unit_test(rows),
+		cmocka_unit_test(exponents),
+		cmocka_unit_test(warm_start),
+		cmocka_unit_test(the_slower_block_counts),
+		cmocka_unit_test(leaves_no_trace),
+		cmocka_unit_test(intact),
+		cmocka_unit_test(layers),
+		cmocka_unit_test(written_out),
+		cmocka_unit_test(after_an_update),
+		cmocka_unit_test(dead_and_broken),
+		cmocka_unit_test(released),
+		cmocka_unit_test(foreign_operations),
+		cmocka_unit_test(changes_nothing),
+		cmocka_unit_test(steady),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

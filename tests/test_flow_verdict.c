@@ -275,7 +275,95 @@ static void dead(void **state)
 	close_fine(a.w);
 }
 
+/* A linear layer with a ReLU in the same pass, whose z is never kept, and one inside of a residual block, whose sum is not zero. */
+static void dead_wherever_it_stands(void **state)
+{
+	(void)state;
+	for (int residual = 0; residual < 2; residual++) {
+		net a = { .w = open_ieee(WEIR_F32) };
+		weir_tensor *x = weir_full(a.w, WEIR_F32, 2, (int64_t[]){ B, N }, 1);
+		weir_linear_options o;
+
+		weir_linear_options_init(&o);
+		o.init = WEIR_INIT_DIAGONAL;
+		o.act = WEIR_ACT_RELU;
+		a.list = weir_list_new(a.w, "net");
+		a.f = watch_all(a.w);
+		a.s = weir_flow_summary_of(a.f);
+		for (int i = 0; i < 5; i++) {
+			weir_module *m = weir_list_add(a.list, weir_linear_with(a.w, N, N, &o));
+			weir_tensor *h;
+
+			if (i == 2)
+				weir_write_f64(weir_module_parameter(m, 1),
+					       (double[N]){ -9, -9, -9, -9, -9, -9, -9, -9 }, N);
+			h = weir_forward(m, x);
+			x = residual ? weir_add(x, weir_affine(h, 0.1, 0)) : h;
+		}
+		weir_backward(a.loss = weir_sum_all(x));
+		assert_true(weir_flow_step(a.f, a.loss));
+		assert_verdict(&a, WEIR_FLOW_DEAD, "initial weights", 2, 2);
+		assert_true(weir_flow_layer_at(a.f, 1)->act_slope == 1);
+		close_fine(a.w);
+	}
+}
+
+/* A mask of -inf before a softmax, used before and behind the layer that makes the NaN, is not to blame for it. */
+static void a_mask_is_not_to_blame(void **state)
+{
+	net a = chain(3, (double[]){ 1, 1, 1 });
+	weir_tensor *x = weir_full(a.w, WEIR_F64, 2, (int64_t[]){ B, N }, 1), *least, *keep;
+
+	(void)state;
+	least = weir_full(a.w, WEIR_F64, 0, NULL, -INFINITY);
+	keep = weir_gt(weir_from(a.w, WEIR_F64, 1, (int64_t[]){ N }, (double[N]){ 1, 1, 1, 1, 1, 1, 0, 0 }),
+		       weir_scalar(a.w, WEIR_F64, 0.5));
+	((double *)weir_data_mut(weir_module_parameter(weir_list_at(a.list, 1), 0), NULL))[3] = NAN;
+	for (int i = 0; i < 3; i++)
+		x = weir_softmax(weir_where(keep, weir_forward(weir_list_at(a.list, i), x), least), -1);
+	weir_backward(a.loss = weir_sum_all(x));
+	assert_true(weir_flow_step(a.f, a.loss));
+	assert_verdict(&a, WEIR_FLOW_NONFINITE, "initial weights", 1, 1);
+	assert_non_null(strstr(a.s->evidence, "net.1.weight"));
+	close_fine(a.w);
+}
+
 /* ---- causes ---- */
+
+/* Nothing is said to be multiplied by 1e-300 that is 0, of layers side by side none is named alone, and the gradient's growth is measured
+ * where it is the gradient that overflows. */
+static void evidence_says_what_is(void **state)
+{
+	net a = chain(4, (double[]){ 1, 1, 1, 0 });
+	weir_tensor *x, *h;
+
+	(void)state;
+	run(&a, WEIR_ACT_TANH, 0.1, 1);
+	assert_verdict(&a, WEIR_FLOW_VANISHING, "initial weights", 3, 3);
+	assert_non_null(strstr(a.s->evidence, "net.3 alone multiplies the gradient by 0;"));
+	close_fine(a.w);
+
+	a = chain(5, (double[]){ 1, 1, 1, 1e5, 1 });
+	x = weir_full(a.w, WEIR_F64, 2, (int64_t[]){ B, N }, 1e-9);
+	for (int i = 0; i < 2; i++) x = weir_forward(weir_list_at(a.list, i), x);
+	h = weir_forward(weir_list_at(a.list, 2), x);
+	x = weir_add(x, weir_tanh(weir_forward(weir_list_at(a.list, 3), h)));
+	weir_backward(a.loss = weir_sum_all(weir_forward(weir_list_at(a.list, 4), x)));
+	assert_true(weir_flow_step(a.f, a.loss));
+	assert_verdict(&a, WEIR_FLOW_EXPLODING, "initial weights", 2, 3);
+	assert_non_null(strstr(a.s->evidence, "net.2 to net.3 together multiply"));
+	close_fine(a.w);
+
+	a = chain(10, (double[]){ 1e40, 1e40, 1e40, 1e40, 1e40, 1e40, 1e40, 1e40, 1e40, 1 });
+	x = weir_from(a.w, WEIR_F64, 2, (int64_t[]){ 1, N }, (double[N]){ 0.98, 0, 0.98, 0, 0.98, 0, 0.98, 0 });
+	for (int i = 0; i < 10; i++) x = weir_tanh(weir_forward(weir_list_at(a.list, i), x));
+	weir_backward(a.loss = weir_sum_all(x));
+	assert_true(weir_flow_step(a.f, a.loss));
+	assert_int_equal(a.s->verdict, WEIR_FLOW_NONFINITE);
+	assert_true(a.s->first_inf.found && a.s->first_inf.backward);
+	assert_string_equal(a.s->cause, "initial weights");
+	close_fine(a.w);
+}
 
 /* Where tanh is straight, the gain of a layer is its weight: 1.1 per layer or one over it is nobody's fault. */
 static void depth_or_weights(void **state)
@@ -498,6 +586,9 @@ int main(void)
 		cmocka_unit_test(large_input),
 		cmocka_unit_test(outputs_and_gates),
 		cmocka_unit_test(dead),
+		cmocka_unit_test(dead_wherever_it_stands),
+		cmocka_unit_test(a_mask_is_not_to_blame),
+		cmocka_unit_test(evidence_says_what_is),
 		cmocka_unit_test(depth_or_weights),
 		cmocka_unit_test(flat_slope),
 		cmocka_unit_test(stories),

@@ -46,6 +46,14 @@ typedef struct weir_flow_options {
 	double saturated_share; /* share of outputs with f' below 1 % of its most, from which a layer is saturated; default 0.8 */
 	double spike; /* deviations (1.4826 MAD of the log norm) from the median that make a spike; default 10 */
 
+	/* Thresholds of the cause and of the range of layers to blame. */
+	double flat_slope; /* largest f' seen below which the activation is the cause; default 0.5 */
+	double flat_derivative; /* share of the most that f' can be, below which an output counts as saturated; default 0.01 */
+	double fair_share; /* of a stretch's average slope that a layer at its end must make to belong to it; default 0.5 */
+	double main_share;  /* of the whole slope that a part must make to be blamed alone; default 0.7 */
+	double fair_gain;   /* gain per layer, or one over it, up to which depth is the cause; default 1.1 */
+	double large_input; /* root mean square of the input from which the data's scale is the cause; default 10 */
+
 	/* ‖last update‖ / ‖W‖ of a parameter, asked in whole measurements: of a weight for each layer that it is in, of every
 	 * parameter for update_norm, from which those without a finite one are left out; NULL: not reported. */
 	double (*update_ratio)(const weir_tensor *param, void *user);
@@ -220,7 +228,8 @@ typedef enum weir_flow_form {
 } weir_flow_form;
 
 WEIR_API void weir_flow_options_init(weir_flow_options *o);
-/* Begins to watch; o may be NULL. Owned by the context. Observing changes no bit of any result. NULL after an error. */
+/* Begins to watch; o may be NULL. Owned by the context. Observing changes no bit of any result. NULL after an error: ARGUMENT where every or
+ * window is below 1, a threshold not above 0, vanishing not below exploding, or another number negative. */
 WEIR_API weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o);
 WEIR_API void weir_flow_stop(weir_flow *f); /* before weir_close */
 /* Ends a step: call after weir_backward(loss) (and the optimiser's step, if there is one), before the tape is reset. Returns whether to go
