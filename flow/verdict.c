@@ -151,6 +151,22 @@ static bool any_nonfinite(const weir_flow *f)
 	return false;
 }
 
+/* What the deepest way does not show: the same rules for chains of layers beside it. */
+static weir_verdict of_sides(weir_flow *f, const way *main)
+{
+	int64_t lo = 0, hi = 0;
+	way y = { .n = 0 };
+	weir_verdict v = weir__flow_judge_sides(f, main, &y, &lo, &hi);
+
+	if (v != WEIR_FLOW_HEALTHY) {
+		f->sum.first_layer = y.at[lo].first;
+		f->sum.last_layer = y.at[hi].last;
+		f->sum.cause = weir__flow_slope_cause(f, v, &y, lo, hi);
+	}
+	weir__flow_way_free(f, &y);
+	return v;
+}
+
 static weir_verdict of_way(weir_flow *f, const way *y)
 {
 	weir_flow_summary *s = &f->sum;
@@ -162,7 +178,9 @@ static weir_verdict of_way(weir_flow *f, const way *y)
 		s->cause = weir__flow_saturation_cause(f);
 		return WEIR_FLOW_SATURATED;
 	}
-	if (v == WEIR_FLOW_HEALTHY) return v;
+	if (v == WEIR_FLOW_HEALTHY) return of_sides(f, y);
+	if (lo == hi && y->at[lo].first < y->at[hi].last && of_sides(f, y) == v)
+		return v; /* several layers side by side make it: one chain of them is to blame */
 	if (y->at[lo].first >= 0) s->first_layer = y->at[lo].first;
 	if (y->at[hi].last >= 0) s->last_layer = y->at[hi].last;
 	s->cause = weir__flow_slope_cause(f, v, y, lo, hi);

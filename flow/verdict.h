@@ -1,6 +1,7 @@
 /* verdict.h: what the files behind the verdict share: the way of the gradient. The rules' thresholds are options.
  *
  *   way.c      the nodes that all of the gradient passes, and where along them it shrinks or grows
+ *   side.c     the same for chains of layers beside it
  *   slope.c    slope over depth, total gain, bound, depth budget
  *   cause.c    which factor is to blame, in words
  *   verdict.c  the rules in their order */
@@ -31,6 +32,9 @@ void weir__flow_way_free(weir_flow *f, way *y);
 /* Whether the gradient shrinks (VANISHING) or grows (EXPLODING) too much along it, in all or in the middle; else HEALTHY. [lo, hi]: the
  * stretch of at[] that does it. */
 weir_verdict weir__flow_judge_way(const weir_flow *f, const way *y, int64_t *lo, int64_t *hi);
+
+/* The same for chains of layers that main leaves out, as on a branch: the first that is not HEALTHY, in y. */
+weir_verdict weir__flow_judge_sides(weir_flow *f, const way *main, way *y, int64_t *lo, int64_t *hi);
 
 /* The deepest layer that has a gradient, and the first one on its way back to the inputs, or -1. */
 int64_t weir__flow_deepest(const weir_flow *f, int64_t *first);

@@ -53,9 +53,12 @@ static int64_t output_layer(const weir_flow *f, int64_t last, int64_t first)
 }
 
 /* Marks what the gradient passes between the start and the root, and notes each node's last reader. What reads the start itself only behind the
- * layers (the target of an autoencoder) is no way around them. */
-static void mark(weir_flow *f, int64_t start, int64_t end)
+ * layers (the target of an autoencoder, a second network) is no way around them, but has a share in the gradient there: true where there is
+ * such a reader. */
+static bool mark(weir_flow *f, int64_t start, int64_t end)
 {
+	bool shared = false;
+
 	for (int64_t i = 0; i < f->records; i++) {
 		f->rec[i].way = 0;
 		f->rec[i].reader = -1;
@@ -68,11 +71,13 @@ static void mark(weir_flow *f, int64_t start, int64_t end)
 		for (int k = 0; k < weir_node(t).inputs; k++) {
 			int64_t at = weir_node(weir_input(t, k)).index;
 
+			shared = shared || (at == start && i > end);
 			if (at < start || !f->rec[at].way || (at == start && i > end)) continue;
 			f->rec[i].way = ON_WAY;
 			f->rec[at].reader = i;
 		}
 	}
+	return shared;
 }
 
 /* Does node i, on its way, read a parameter? */
@@ -162,7 +167,10 @@ bool weir__flow_way(weir_flow *f, way *y)
 	output = output_layer(f, last, first);
 	start = f->layers[first].input;
 	if (start < 0 || !(f->rec[start].delta_norm == f->rec[start].delta_norm)) start = f->layers[first].last;
-	mark(f, start, f->layers[last].last);
+	if (mark(f, start, f->layers[last].last)) {
+		start = f->layers[first].last;
+		mark(f, start, f->layers[last].last);
+	}
 	return collect(f, y, start, output);
 }
 

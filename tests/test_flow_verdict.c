@@ -574,6 +574,67 @@ static void branches(void **state)
 	close_fine(a.w);
 }
 
+static weir_module *tower(weir_ctx *w, const char *name, int layers, weir_act act, weir_init_kind init, double scale)
+{
+	weir_module *m = weir_sequential_new(w, name);
+	weir_linear_options o;
+
+	weir_linear_options_init(&o);
+	o.init = init;
+	o.init_scale = scale;
+	o.act = act;
+	for (int i = 0; i < layers; i++) weir_module_add(m, NULL, weir_linear_with(w, 16, 16, &o));
+	return m;
+}
+
+/* The shallower of two towers is judged, too, whether their outputs meet or each has a loss; one that is healthy, or short, is not blamed. */
+static void beside_the_deepest_way(void **state)
+{
+	const struct {
+		int layers;
+		weir_act act;
+		weir_init_kind init;
+		double scale;
+		weir_verdict want;
+	} sides[] = {
+		{ 10, WEIR_ACT_SIGMOID, WEIR_INIT_GLOROT, 1, WEIR_FLOW_VANISHING },
+		{ 10, WEIR_ACT_RELU, WEIR_INIT_HE, 1, WEIR_FLOW_HEALTHY },
+		{ 8, WEIR_ACT_IDENTITY, WEIR_INIT_DIAGONAL, 3, WEIR_FLOW_EXPLODING },
+		{ 3, WEIR_ACT_IDENTITY, WEIR_INIT_DIAGONAL, 1e-3, WEIR_FLOW_HEALTHY }, /* as short as a gate */
+	};
+
+	(void)state;
+	for (int k = 0; k < 8; k++) {
+		bool two_losses = k >= 4;
+		weir_ctx *w = open_ieee(WEIR_F32);
+		weir_flow *f = watch_all(w);
+		weir_module *good = tower(w, "good", 14, WEIR_ACT_RELU, WEIR_INIT_HE, 1),
+			    *side = tower(w, "side", sides[k % 4].layers, sides[k % 4].act, sides[k % 4].init,
+					  sides[k % 4].scale);
+		weir_tensor *x = weir_normal(w, WEIR_F32, 2, (int64_t[]){ 32, 16 }, 0, 1), *a = weir_forward(good, x),
+			    *b = weir_forward(side, x), *loss;
+		const weir_flow_summary *s = weir_flow_summary_of(f);
+
+		if (two_losses) {
+			a = weir_mean_all(weir_square(a));
+			b = weir_mean_all(weir_square(b));
+			loss = weir_add(a, b);
+		} else {
+			loss = weir_mean_all(weir_square(weir_add(a, b)));
+		}
+		weir_backward(loss);
+		assert_true(weir_flow_step(f, loss));
+		if (s->verdict != sides[k % 4].want)
+			fail_msg("side %d, %s: %s, want %s", k % 4, two_losses ? "two losses" : "one loss",
+				 weir_verdict_name(s->verdict), weir_verdict_name(sides[k % 4].want));
+		if (s->verdict != WEIR_FLOW_HEALTHY) {
+			assert_memory_equal(weir_flow_layer_at(f, s->first_layer)->name, "side.", 5);
+			assert_memory_equal(weir_flow_layer_at(f, s->last_layer)->name, "side.", 5);
+		}
+		close_fine(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -595,6 +656,7 @@ int main(void)
 		cmocka_unit_test(powers_of_two_change_no_bit),
 		cmocka_unit_test(bound),
 		cmocka_unit_test(budget),
+		cmocka_unit_test(beside_the_deepest_way),
 		cmocka_unit_test(branches),
 	};
 
