@@ -419,7 +419,12 @@ bool weir_flow_report(const weir_flow *f, FILE *file, weir_flow_form form, const
 {
 	weir_fp_state saved;
 
-	if (!f || !file || !weir_ok(f->w)) return false;
+	if (!f || !weir_ok(f->w)) return false;
+	if (!file || (unsigned)form > WEIR_FLOW_HTML) {
+		weir_fail(f->w, WEIR_ERR_ARGUMENT, "weir_flow_report: %s",
+			  file ? "there is no such form; it is one of enum weir_flow_form" : "file is NULL");
+		return false;
+	}
 	saved = weir__fp_enter(true);
 	if (form == WEIR_FLOW_JSON) weir__flow_json(f, file, model);
 	else if (form == WEIR_FLOW_HTML) weir__flow_html(f, file, model);

@@ -112,10 +112,10 @@ bool weir_flow_stretch(weir_tensor *x, weir_tensor *y, int iterations, double to
 	jacobian j;
 	bool ok;
 
-	*out = (weir_flow_interval){ UNKNOWN, UNKNOWN, 0 };
+	if (out) *out = (weir_flow_interval){ UNKNOWN, UNKNOWN, 0 };
 	if (!weir_ok(w)) return false;
-	if (!x) {
-		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_flow_stretch: x is NULL");
+	if (!x || !out) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_flow_stretch: %s is NULL", x ? "out" : "x");
 		return false;
 	}
 	if (iterations < 1) {

@@ -167,6 +167,9 @@ static void bad_places(void **state)
 		assert_false(weir_flow_node_of(f, i, &node));
 	}
 	assert_false(weir_flow_report(f, NULL, WEIR_FLOW_TABLE, NULL));
+	assert_error(n.w, WEIR_ERR_ARGUMENT, "file is NULL");
+	assert_false(weir_flow_report(f, stdout, (weir_flow_form)77, NULL));
+	assert_error(n.w, WEIR_ERR_ARGUMENT, "no such form");
 	assert_false(weir_flow_record(f, (weir_flow_recorder)7, "x"));
 	assert_error(n.w, WEIR_ERR_ARGUMENT, "recorder");
 	assert_false(weir_flow_record(f, WEIR_FLOW_RING, NULL));
@@ -242,6 +245,7 @@ static void bad_requests(void **state)
 	} while (0)
 	REFUSED(weir_flow_stretch(NULL, NULL, 3, 0, 9, NULL, &s));
 	REFUSED(weir_flow_stretch(NULL, y, 3, 0, 9, NULL, &s));
+	REFUSED(weir_flow_stretch(y, y, 3, 0, 9, NULL, NULL));
 	REFUSED(weir_flow_stretch(n.x, NULL, 3, 0, 9, NULL, &s));
 	REFUSED(weir_flow_stretch(n.x, y, 0, 0, 9, NULL, &s));
 	REFUSED(weir_flow_stretch(n.x, y, -1, 0, 9, NULL, &s));
