@@ -28,7 +28,7 @@ for page in "$tree"/README.md "$tree"/docs/*.md; do
 	count=$(split "$page")
 	for i in $(seq 1 "$count"); do
 		blocks=$((blocks + 1))
-		sed -e "s|\./weir|$weir|g" -e "s|build/release/|$built/|g" "$i.command" >run.sh
+		sed -e "s|^\./weir|$weir|" -e "s|^build/release/|$built/|" "$i.command" >run.sh
 		if ! sh run.sh >out 2>err; then # exit codes are part of what some pages show
 			[ -s out ] || { echo "$page: $(cat "$i.command"): failed: $(head -c 300 err)" >&2; failed=1; }
 		fi
