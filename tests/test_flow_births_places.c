@@ -71,16 +71,17 @@ static weir_tensor *broadcast(weir_tensor *p)
 static weir_tensor *slope_of_power(weir_tensor *p)
 {
 	weir_tensor *x = weir_affine(p, 1e-30, 0);
+	weir_tensor *a = weir_tanh(x), *b = weir_pow(x, -1), *c = weir_sqrt(x), *d = weir_exp(x);
 
-	return weir_add(weir_add(weir_exp(x), weir_sqrt(x)), weir_add(weir_pow(x, -1), weir_tanh(x)));
+	return weir_add(weir_add(d, c), weir_add(b, a));
 }
 
 /* Each share of the gradient is finite, their sum is not. */
 static weir_tensor *two_shares(weir_tensor *p)
 {
-	weir_tensor *x = weir_affine(p, 1e-3, 0);
+	weir_tensor *x = weir_affine(p, 1e-3, 0), *less = weir_affine(x, 2.5e38, 0), *more = weir_affine(x, 3e38, 0);
 
-	return weir_add(weir_affine(x, 3e38, 0), weir_affine(x, 2.5e38, 0));
+	return weir_add(more, less);
 }
 
 static weir_tensor *opposite_shares(weir_tensor *p)
