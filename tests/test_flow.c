@@ -1,5 +1,6 @@
 /* test_flow.c: the instrument's numbers against independent computation, its verdicts on networks whose answer is known, and that
- * watching changes nothing. Births stand in test_flow_births.c, reports in test_flow_report.c, layers in test_flow_layers.c. */
+ * watching changes nothing. Births stand in test_flow_births.c, reports in test_flow_report.c, layers in test_flow_layers.c.
+ * It is longer than most because one network is looked at from many sides. */
 #include "tests/flow_check.h"
 
 #include "kernels/fpenv.h"

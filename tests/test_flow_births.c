@@ -1,17 +1,5 @@
 /* test_flow_births.c: who made the first inf, NaN, subnormal, zero: forward and backward, and what does no harm is not reported. */
-#include "tests/flow_check.h"
-
-static weir_module *diagonal_net(weir_ctx *w, int layers, double c)
-{
-	weir_module *net = weir_list_new(w, "mlp");
-
-	for (int i = 0; i < layers; i++)
-		weir_list_add(net,
-			      weir_linear_with(w, 2, 2,
-					       &(weir_linear_options){
-						       .init = WEIR_INIT_DIAGONAL, .init_scale = c, .bias = true }));
-	return net;
-}
+#include "tests/birth_check.h"
 
 static void assert_birth(const weir_flow_birth *b, const char *what, bool backward, const char *layer, const char *op,
 			 int64_t depth)
@@ -41,7 +29,7 @@ static void depths(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
 		weir_ctx *w = open_ieee(list[i].dtype);
-		weir_module *net = diagonal_net(w, list[i].layers, list[i].c);
+		weir_module *net = chain(w, list[i].layers, list[i].c);
 		weir_flow *f = watch_all(w);
 		const weir_flow_summary *s = weir_flow_summary_of(f);
 		weir_tensor *loss =
@@ -80,7 +68,7 @@ static void backward_overflow(void **state)
 {
 	enum { LAYERS = 225 };
 	weir_ctx *w = open_ieee(WEIR_F32);
-	weir_module *net = diagonal_net(w, LAYERS, 1.5);
+	weir_module *net = chain(w, LAYERS, 1.5);
 	weir_flow *f = watch_all(w);
 	const weir_flow_summary *s = weir_flow_summary_of(f);
 	weir_tensor *loss = weir_sum_all(weir_forward(net, weir_zeros(w, WEIR_F32, 2, (int64_t[]){ 1, 2 })));
@@ -195,7 +183,7 @@ static void bad_from_outside(void **state)
 		weir_ctx *w = open_ieee(WEIR_F32);
 		weir_flow *f = watch_all(w);
 		const weir_flow_summary *s = weir_flow_summary_of(f);
-		weir_module *net = diagonal_net(w, 3, 1);
+		weir_module *net = chain(w, 3, 1);
 		weir_tensor *x = weir_set_name(weir_full(w, WEIR_F32, 2, (int64_t[]){ 1, 2 }, which ? 1 : NAN),
 					       "pixels"),
 			    *loss;
@@ -218,7 +206,7 @@ static void first_stays(void **state)
 	weir_ctx *w = open_ieee(WEIR_F32);
 	weir_flow *f = watch_all(w);
 	const weir_flow_summary *s = weir_flow_summary_of(f);
-	weir_module *net = diagonal_net(w, 2, 1);
+	weir_module *net = chain(w, 2, 1);
 
 	(void)state;
 	for (int step = 0; step < 4; step++) {

@@ -1,4 +1,5 @@
-/* test_flow_record.c: what is written at every step: read back, compared with the instrument's numbers, and what happens when it can't be. */
+/* test_flow_record.c: what is written at every step: read back, compared with the instrument's numbers, and what happens when it can't be.
+ * It is longer than most because each of the three forms is read back by itself. */
 #include "tests/flow_check.h"
 
 #include <dirent.h>

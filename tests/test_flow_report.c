@@ -1,4 +1,5 @@
-/* test_flow_report.c: the forms of a report: table, JSON read back, DOT as Graphviz would read it. */
+/* test_flow_report.c: the forms of a report: table, JSON read back, DOT as Graphviz would read it.
+ * It is longer than most because each form of the report is read as its users would. */
 #include "tests/flow_check.h"
 
 #include <unistd.h>

@@ -1,5 +1,6 @@
 /* test_flow_stretch.c: the stretching factor: intervals of sigma_max against known and separately computed ones, in layers and on any
- * piece of tape; what it must leave alone, and what it can't measure. */
+ * piece of tape; what it must leave alone, and what it can't measure.
+ * It is longer than most because every kind of layer has a singular value to compare with. */
 #include "tests/flow_check.h"
 
 enum { MOST = 4096 };

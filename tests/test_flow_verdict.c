@@ -1,6 +1,7 @@
 /* test_flow_verdict.c: each rule of flow/rules.def fires just beyond its threshold and not just before it, whatever the unit of the loss; causes,
  * ranges, depth budget. Networks of diagonal layers have exactly the gains they are given; what can't be set that way (a census, a share) is
- * written into the measured layers, which are then judged again. bench/faults has the networks of every other kind. */
+ * written into the measured layers, which are then judged again. bench/faults has the networks of every other kind.
+ * It is longer than most because each rule is tried on both sides of its threshold. */
 #include "tests/flow_check.h"
 
 #include <math.h>

@@ -1,4 +1,5 @@
-/* test_replay_into.c: what led to a tensor executed again in another context: the same bits and the same structure, on copies. */
+/* test_replay_into.c: what led to a tensor executed again in another context: the same bits and the same structure, on copies.
+ * It is longer than most because all that a tape can hold is copied once. */
 #include "tests/nn_check.h"
 
 static weir_ctx *open_with(int threads)

@@ -7,7 +7,8 @@
  * operation that reads a parameter of rank 2 or more begins a layer; without such parameters, every node is one.
  *
  * Layers come from the input side to the output side. Their depth is their distance from the inputs along the graph, from 1: in a chain
- * it is their number. All norms are Euclidean, in f64, right at every exponent of f32 and f64. */
+ * it is their number. All norms are Euclidean, in f64, right at every exponent of f32 and f64.
+ * It is long because it is all that the instrument shows. */
 #ifndef WEIR_FLOW_H
 #define WEIR_FLOW_H
 
