@@ -8,7 +8,8 @@
  * the pass itself is recorded (create_graph), or where an operation has no fused twin. A gradient tensor in g[] is a header of its own, so that
  * its storage tells by its count whether it may be added to in place.
  *
- * Norms that hooks want are taken by the fused rule while it writes (kernels/squares.h), where it can: then the hook finds them ready.
+ * Norms that hooks want are taken by the fused rule while it writes (kernels/squares.h), where it can: then the hook finds them ready. A rule
+ * that has time to square what it reads (WEIR_OP_MEASURES) is run before the observers of its node are called.
  * It is longer than most because the loop and all that it calls are read together. */
 #include "engine/backward.h"
 
@@ -218,6 +219,13 @@ static bool fused_destination(pass *p, weir_tensor *x, weir_grad_dst *dst)
 
 enum { FEW = 8 };
 
+/* Will the rule of x take the norm of x's gradient? Then it runs before the hooks, which may be observers only. */
+static bool measures(const pass *p, const weir_tensor *x)
+{
+	return (x->op->flags & WEIR_OP_MEASURES) && p->hooked && !p->r->graph && !p->w->special_hooks &&
+	       x->dtype == WEIR_F32 && x->numel >= WEIR_CHUNK && (p->need[x->index - p->first] & NEED_PATH);
+}
+
 /* A parameter whose optimiser wants the norm, hooks or not. */
 static bool optimised(const pass *p, const weir_tensor *x)
 {
@@ -229,15 +237,17 @@ static bool ask(const pass *p, const weir_tensor *y, const weir_grad_dst *dst, i
 {
 	const weir_tensor *x = y->in[i];
 
-	if (!dst[i].data || x->numel < WEIR_CHUNK || !(p->hooked || optimised(p, x))) return false;
+	if (!dst[i].data || x->numel < WEIR_CHUNK || !(p->hooked || optimised(p, x)) || measures(p, x)) return false;
 	for (int j = 0; j < y->nin; j++) {
 		if (j != i && dst[j].data == dst[i].data) return false;
 	}
 	return true;
 }
 
-static bool ask_norms(pass *p, const weir_tensor *y, weir_grad_dst *dst, weir_squares *s)
+/* s: one for each operand, and one for gy. */
+static bool ask_norms(pass *p, const weir_tensor *y, const weir_tensor *gy, weir_grad_dst *dst, weir_squares *s)
 {
+	weir_squares *of_gy = &s[y->nin];
 	int64_t chunks = 0;
 	size_t bytes;
 
@@ -249,6 +259,11 @@ static bool ask_norms(pass *p, const weir_tensor *y, weir_grad_dst *dst, weir_sq
 		dst[i].squares = &s[i];
 		chunks += weir__chunks(x->numel);
 	}
+	*of_gy = (weir_squares){ .t = (weir_dtype)gy->dtype, .y = weir__at(gy), .n = gy->numel };
+	if (dst[0].squares && measures(p, y)) {
+		dst[0].squares->source = of_gy;
+		chunks += weir__chunks(of_gy->n);
+	}
 	bytes = (size_t)chunks * sizeof *p->chunk;
 	if (bytes > p->chunk_bytes) {
 		if (p->chunk) weir__pool_give(p->w, p->chunk, p->chunk_bytes);
@@ -256,37 +271,43 @@ static bool ask_norms(pass *p, const weir_tensor *y, weir_grad_dst *dst, weir_sq
 		if (!(p->chunk = weir__pool_take(p->w, &bytes))) return false;
 		p->chunk_bytes = bytes;
 	}
-	for (int i = y->nin; i-- > 0;) {
-		if (!dst[i].squares) continue;
+	for (int i = 0; i <= y->nin; i++) {
+		if (i < y->nin ? !dst[i].squares : !dst[0].squares || !dst[0].squares->source) continue;
 		chunks -= weir__chunks(s[i].n);
 		s[i].chunk = p->chunk + chunks;
 	}
 	return true;
 }
 
-static void note_norms(pass *p, const weir_tensor *y, const weir_grad_dst *dst)
+static void note_norm(pass *p, const weir_tensor *x, const weir_squares *s)
 {
 	weir_ctx *w = p->w;
 
-	for (int i = 0; i < y->nin; i++) {
-		const weir_squares *s = dst[i].squares;
-		bool done = s && s->done;
+	p->norm[x->index - p->first] = weir__squares_norm(s, w->threads);
+	if (!optimised(p, x)) weir__hooks_charge(w, s->hidden ? s->n / 4 : s->n);
+}
 
+static void note_norms(pass *p, const weir_tensor *y, const weir_grad_dst *dst)
+{
+	const weir_squares *of_gy = dst[0].squares ? dst[0].squares->source : NULL;
+
+	if (of_gy && of_gy->done) note_norm(p, y, of_gy);
+	for (int i = 0; i < y->nin; i++) {
 		if (!dst[i].data) continue;
-		p->norm[y->in[i]->index - p->first] = done ? weir__squares_norm(s, w->threads) : __builtin_nan("");
-		if (done && !optimised(p, y->in[i])) weir__hooks_charge(w, s->hidden ? s->n / 4 : s->n);
+		p->norm[y->in[i]->index - p->first] = __builtin_nan("");
+		if (dst[i].squares && dst[i].squares->done) note_norm(p, y->in[i], dst[i].squares);
 	}
 }
 
 static bool run_fused(pass *p, weir_tensor *y, const weir_tensor *gy)
 {
 	weir_grad_dst few[FEW] = { { .mode = WEIR_DST_SKIP } };
-	weir_squares squares[FEW];
+	weir_squares squares[FEW + 1];
 
 	for (int i = 0; i < y->nin; i++) {
 		if (on_path(p, y->in[i]) && !fused_destination(p, y->in[i], &few[i])) return false;
 	}
-	if (!ask_norms(p, y, few, squares)) return false;
+	if (!ask_norms(p, y, gy, few, squares)) return false;
 	y->op->vjp_fused(y, gy, few);
 	note_norms(p, y, few);
 	return weir_ok(p->w);
@@ -445,21 +466,25 @@ static bool room(pass *p)
 	return true;
 }
 
-/* Hooks and contiguity. Returns the gradient to go on with; norm: its, or NaN. */
-static weir_tensor *finish(pass *p, weir_tensor *t, weir_tensor *g, double *norm)
+static weir_tensor *contiguous(pass *p, weir_tensor *g)
+{
+	weir_tensor *c;
+
+	if (p->r->graph || g->contiguous) return g;
+	c = weir__tensor_new(p->w, &weir__op_input, g->dtype, g->rank, g->shape);
+	if (weir_is_bad(c)) return c;
+	weir__run_map(WEIR_MAP_copy, c, (const weir_tensor *const[]){ g }, 1, NULL);
+	drop(p, g);
+	return c;
+}
+
+/* Runs the hooks on the gradient of t. Returns the gradient to go on with; norm: its, or NaN. */
+static weir_tensor *run_hooks(pass *p, weir_tensor *t, weir_tensor *g, double *norm)
 {
 	weir_tensor *after;
 	uint32_t version;
 
 	*norm = p->norm[t->index - p->first];
-	if (!p->r->graph && !g->contiguous) {
-		weir_tensor *c = weir__tensor_new(p->w, &weir__op_input, g->dtype, g->rank, g->shape);
-
-		if (weir_is_bad(c)) return c;
-		weir__run_map(WEIR_MAP_copy, c, (const weir_tensor *const[]){ g }, 1, NULL);
-		drop(p, g);
-		g = c;
-	}
 	version = g->store->version;
 	after = p->r->no_hooks ? g : weir__hooks_backward(t, g, p->order, p->r->graph, *norm);
 	if (after != g || g->store->version != version) *norm = __builtin_nan("");
@@ -498,13 +523,17 @@ static bool loop(pass *p)
 
 	for (int64_t i = p->n; i-- > p->first;) {
 		weir_tensor *t = w->tape[i], *g = p->g[i - p->first];
-		bool keep = false;
+		bool keep = false, late;
 		double norm;
 
 		if (!g) continue;
-		g = finish(p, t, g, &norm);
+		g = contiguous(p, g);
+		if (weir_is_bad(g)) return false;
+		late = measures(p, t);
+		if (!late) g = run_hooks(p, t, g, &norm);
 		if (weir_is_bad(g) || !deliver(p, t, g, norm, &keep)) return false;
 		if ((p->need[i - p->first] & NEED_PATH) && !differentiate(p, t, g)) return false;
+		if (late && weir_is_bad(run_hooks(p, t, g, &norm))) return false;
 		if (!keep) drop(p, g);
 		if (w->options.free_values && !p->r->graph && !p->r->no_hooks && t->nin && i != p->n - 1 &&
 		    !(t->flags & WEIR_T_RETAIN) && !t->kept)

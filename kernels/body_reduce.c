@@ -130,29 +130,45 @@ bool KERN(lanes_sumsq_fast)(double *lane, const float *x, int64_t n)
 	return redone;
 }
 
-/* A pass that waits for memory has time to square what it writes. */
-void KERN(relu_vjp_sumsq)(double *lane, float *y, const float *gy, const float *x, int64_t n)
+/* One block of it: the rule, and the chains of what it reads and writes. */
+ROW void relu_block(lanes *of_y, lanes *of_gy, float *y, const float *gy, const float *x, bool both)
 {
-	lanes to = { vd_load(lane), vd_load(lane + 8) };
+	vf p = vf_zero(), q = vf_zero();
+	vi any_p = vi_set1(0), any_q = vi_set1(0);
 
-	for (; n >= 128; n -= 128, y += 128, gy += 128, x += 128) {
-		vf p = vf_zero();
-		vi any = vi_set1(0);
+	for (int i = 0; i < 128; i += 16) {
+		vf g = vf_load(gy + i), v = vf_relu_vjp(g, vf_load(x + i));
 
-		for (int i = 0; i < 128; i += 16) {
-			vf v = vf_relu_vjp(vf_load(gy + i), vf_load(x + i));
+		vf_store(y + i, v);
+		p = vf_fma(v, v, p);
+		any_p = vi_or(any_p, vf_as_vi(v));
+		if (!both) continue;
+		q = vf_fma(g, g, q);
+		any_q = vi_or(any_q, vf_as_vi(g));
+	}
+	*of_y = in_range(p, any_p) ? add_chains(*of_y, p) : run(*of_y, y, 0, 128, false, true);
+	if (both) *of_gy = in_range(q, any_q) ? add_chains(*of_gy, q) : run(*of_gy, gy, 0, 128, false, true);
+}
 
-			vf_store(y + i, v);
-			p = vf_fma(v, v, p);
-			any = vi_or(any, vf_as_vi(v));
-		}
-		to = in_range(p, any) ? add_chains(to, p) : run(to, y, 0, 128, false, true);
+/* A pass that waits for memory has time to square what it writes, and what it reads. */
+void KERN(relu_vjp_sumsq)(double *lane, double *gy_lane, float *y, const float *gy, const float *x, int64_t n)
+{
+	lanes to = { vd_load(lane), vd_load(lane + 8) }, from = zeros();
+
+	if (gy_lane) {
+		from = (lanes){ vd_load(gy_lane), vd_load(gy_lane + 8) };
+		for (; n >= 128; n -= 128, y += 128, gy += 128, x += 128) relu_block(&to, &from, y, gy, x, true);
+		vd_store(gy_lane, from.lo);
+		vd_store(gy_lane + 8, from.hi);
+	} else {
+		for (; n >= 128; n -= 128, y += 128, gy += 128, x += 128) relu_block(&to, &from, y, gy, x, false);
 	}
 	vd_store(lane, to.lo);
 	vd_store(lane + 8, to.hi);
 	if (!n) return;
 	KERN(map_relu_vjp_f32)(y, (const void *[]){ gy, x }, n, NULL);
 	KERN(lanes_sumsq_fast)(lane, y, n);
+	if (gy_lane) KERN(lanes_sumsq_fast)(gy_lane, gy, n);
 }
 
 /* Keys: the bits as a signed integer that grows with the value. Every NaN gets the same key, at the end that wins. */

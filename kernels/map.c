@@ -34,7 +34,7 @@ typedef struct job {
 	weir_cast_fn *cast;
 	weir_map_fn *add; /* set: y = y + result */
 	const double *p;
-	weir_squares *squares; /* of y, or NULL */
+	weir_squares *squares, *gy_squares; /* of y, and of the first input, or NULL */
 	char *y;
 	size_t ysize;
 	int64_t ystride[WEIR_MAX_RANK]; /* weir__copy only, in bytes */
@@ -257,7 +257,7 @@ static void run_range(void *arg, int64_t begin, int64_t end)
 	}
 }
 
-/* relu_vjp of f32 into an array whose squares are asked for: whole chunks, because a grain is one. */
+/* relu_vjp of f32 into an array whose squares are asked for, and perhaps those of gy: whole chunks, because a grain is one. */
 static void relu_range(void *arg, int64_t begin, int64_t end)
 {
 	const job *j = arg;
@@ -265,11 +265,13 @@ static void relu_range(void *arg, int64_t begin, int64_t end)
 	float *y = (void *)j->y;
 
 	for (int64_t n; begin < end; begin += n) {
-		_Alignas(64) double lane[WEIR_LANES] = { 0 };
+		_Alignas(64) double lane[WEIR_LANES] = { 0 }, gy_lane[WEIR_LANES] = { 0 };
 
 		n = end - begin < WEIR_CHUNK ? end - begin : WEIR_CHUNK;
-		weir__kernels()->relu_vjp_sumsq(lane, y + begin, gy + begin, x + begin, n);
+		weir__kernels()->relu_vjp_sumsq(lane, j->gy_squares ? gy_lane : NULL, y + begin, gy + begin, x + begin,
+						n);
 		j->squares->chunk[begin / WEIR_CHUNK] = weir__fold(lane);
+		if (j->gy_squares) j->gy_squares->chunk[begin / WEIR_CHUNK] = weir__fold(gy_lane);
 	}
 }
 
@@ -342,10 +344,12 @@ void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape
 	if (weir__squares_of(s, t, y, j.count)) j.squares = s;
 	relu = j.squares && id == WEIR_MAP_relu_vjp && t == WEIR_F32 && !j.add && j.in[0].layout == DENSE &&
 	       j.in[1].layout == DENSE;
+	if (relu && weir__squares_of(s->source, t, j.in[0].data, j.count)) j.gy_squares = s->source;
 	run(&j, relu ? relu_range : run_range, cost_of(id), threads);
 	if (!j.squares) return;
 	s->done = true;
 	s->hidden = relu;
+	if (j.gy_squares) j.gy_squares->done = j.gy_squares->hidden = true;
 }
 
 void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x,

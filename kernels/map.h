@@ -26,7 +26,7 @@ typedef struct weir_strided {
 void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
 	       const weir_strided *x, const double *p, int threads);
 
-/* The same, and where s asks for the squares of y, it gets them. */
+/* The same, and where s asks for the squares of y, it gets them; those of x[0] too (s->source), if the kernel can. */
 void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
 		       const weir_strided *x, const double *p, weir_squares *s, int threads);
 

@@ -15,8 +15,10 @@ typedef struct weir_squares {
 	const void *y;
 	int64_t n;
 	double *chunk; /* room for the sum of each chunk: weir__chunks(n) */
-	bool done;     /* set by who wrote all of y and measured it on the way; */
-	bool hidden;   /* and by one who did so while he waited for memory: then it cost a quarter of the rate below */
+	struct weir_squares
+		*source; /* NULL, or of the array that y is computed from: a pass that reads all of it may do both */
+	bool done;       /* set by who wrote all of y and measured it on the way; */
+	bool hidden; /* and by one who did so while he waited for memory: then it cost a quarter of the rate below */
 } weir_squares;
 
 static inline int64_t weir__chunks(int64_t n)

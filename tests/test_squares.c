@@ -68,7 +68,7 @@ static const int64_t sizes[] = { 1, 15, 16, 127, 128, 129, 2048, 4095, 4096, 409
 static void maps(void **state)
 {
 	static const weir_map ids[] = { WEIR_MAP_relu_vjp, WEIR_MAP_tanh_vjp, WEIR_MAP_mul, WEIR_MAP_copy };
-	static double chunk[MOST / WEIR_CHUNK + 1];
+	static double chunk[MOST / WEIR_CHUNK + 1], gy_chunk[MOST / WEIR_CHUNK + 1];
 
 	(void)state;
 	weir__threads_gate = 1;
@@ -84,7 +84,8 @@ static void maps(void **state)
 			int64_t n = sizes[k];
 			int threads = (int[]){ 1, 2, 3, 8 }[k % 4];
 			size_t bytes = (size_t)n * (t == WEIR_F64 ? 8 : 4);
-			weir_squares s = { .t = t, .y = memory[2], .n = n, .chunk = chunk };
+			weir_squares from = { .t = t, .y = memory[0], .n = n, .chunk = gy_chunk };
+			weir_squares s = { .t = t, .y = memory[2], .n = n, .chunk = chunk, .source = &from };
 
 			fill(memory[0], t, n, kind);
 			fill(memory[1], t, n, PLAIN);
@@ -94,6 +95,8 @@ static void maps(void **state)
 			weir__map_squares(id, t, 1, &n, memory[2], mode, x, NULL, &s, threads);
 			assert_memory_equal(memory[2], memory[3], bytes);
 			expect_norm(&s, weir__map_info[id].name, kind, n, threads);
+			assert_true(from.done == (id == WEIR_MAP_relu_vjp && t == WEIR_F32 && mode == WEIR_DST_WRITE));
+			if (from.done) expect_norm(&from, "gy of relu_vjp", kind, n, threads);
 		}
 	}
 	weir__threads_gate = 4e6;
@@ -167,27 +170,32 @@ static void products(void **state)
 static void every_instruction_set(void **state)
 {
 	static const char *const sets[] = { "generic", "avx2", "avx512" };
-	double lane[2][WEIR_LANES];
+	double lane[4][WEIR_LANES];
 
 	(void)state;
-	for (int i = 0; i < 3 * KINDS; i++) {
+	for (int i = 0; i < 6 * KINDS; i++) {
+		bool both = i % 6 > 2;
 		const weir_kernels *k = weir__kernels_for(sets[i % 3]);
 		float *gy = (float *)(void *)memory[0], *x = (float *)(void *)memory[1],
 		      *y = (float *)(void *)memory[2], *z = (float *)(void *)memory[3];
 
 		for (int64_t n = 0; k && n <= 700; n += 1 + n % 37) {
-			fill(gy, WEIR_F32, n, i / 3);
+			fill(gy, WEIR_F32, n, i / 6);
 			fill(x, WEIR_F32, n, PLAIN);
 			if (n > 200) x[200] = NAN;
-			for (int l = 0; l < WEIR_LANES; l++) lane[0][l] = lane[1][l] = l;
-			k->relu_vjp_sumsq(lane[0], y, gy, x, n);
+			for (int l = 0; l < WEIR_LANES; l++) lane[0][l] = lane[1][l] = lane[2][l] = lane[3][l] = l;
+			k->relu_vjp_sumsq(lane[0], both ? lane[2] : NULL, y, gy, x, n);
+			if (both) k->lanes_sumsq_fast(lane[3], gy, n);
 			k->map[WEIR_MAP_relu_vjp][0](z, (const void *[]){ gy, x }, n, NULL);
 			k->lanes_sumsq_fast(lane[1], z, n);
 			assert_memory_equal(y, z, (size_t)n * sizeof *y);
-			for (int l = 0; l < WEIR_LANES; l++) {
-				if (lane[0][l] != lane[1][l] && !(isnan(lane[0][l]) && isnan(lane[1][l])))
-					fail_msg("%s, kind %d, n %lld, lane %d: %.17g, %.17g", k->isa, i / 3,
-						 (long long)n, l, lane[0][l], lane[1][l]);
+			for (int l = 0; l < 2 * WEIR_LANES; l++) {
+				double is = lane[l < WEIR_LANES ? 0 : 2][l % WEIR_LANES];
+				double want = lane[l < WEIR_LANES ? 1 : 3][l % WEIR_LANES];
+
+				if (is != want && !(isnan(is) && isnan(want)))
+					fail_msg("%s, kind %d, n %lld, lane %d of %s: %.17g, want %.17g", k->isa, i / 6,
+						 (long long)n, l % WEIR_LANES, l < WEIR_LANES ? "y" : "gy", is, want);
 			}
 		}
 	}

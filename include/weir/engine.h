@@ -322,7 +322,8 @@ typedef struct weir_hook_options {
 WEIR_API void weir_hook_options_init(weir_hook_options *o);
 /* On tensor t (until the tape is reset; for a parameter until dropped), or on the whole context where t is NULL.
  * Replacers run in the order set, tensor hooks before context hooks; observers see the final value, and its norm before
- * replacement. Inside a hook operations run unrecorded unless create_graph, and without hooks; reset and backward are errors there. */
+ * replacement. Observers may be called when the rule of their node has run already. Inside a hook operations run unrecorded unless
+ * create_graph, and without hooks; reset and backward are errors there. */
 WEIR_API weir_hook *weir_hook_add(weir_ctx *w, weir_tensor *t, const weir_hook_options *o);
 WEIR_API void weir_hook_remove(weir_hook *hook);
 /* What else a hook that observes wants from now on: 0, WEIR_WANT_NORM, ... */
@@ -387,6 +388,7 @@ enum {
 	WEIR_OP_NO_GRAD = 2,     /* declared to have no gradient: asking for one is an error */
 	WEIR_OP_STOP = 4,        /* declared to pass none on: gradients end here in silence (detach, comparisons) */
 	WEIR_OP_VIEW = 8,        /* shares its operand's storage */
+	WEIR_OP_MEASURES = 16,   /* the library's own: its fused rule takes the norm of gy while it reads it */
 };
 
 /* One operation. See docs/adding-an-op.md. */
