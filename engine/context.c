@@ -180,6 +180,11 @@ bool weir_ieee_subnormals(const weir_ctx *w)
 	return w->options.ieee_subnormals;
 }
 
+bool weir_frees_values(const weir_ctx *w)
+{
+	return w->options.free_values;
+}
+
 uint64_t weir_seed(const weir_ctx *w)
 {
 	return w->options.seed;

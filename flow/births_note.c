@@ -28,7 +28,7 @@ static void note(weir_flow *f, weir_flow_birth *b, int which, int64_t i, bool ba
 		.backward = backward,
 		.index = i,
 		.number = l + 1,
-		.step = f->sum.step,
+		.step = weir__flow_step_now(f),
 		.layer = lasting(text->layer, sizeof text->layer, name),
 		.op = lasting(text->op, sizeof text->op, info.op),
 		.here = lasting(text->here, sizeof text->here, info.here),

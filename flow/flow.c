@@ -44,7 +44,9 @@ bool weir__flow_grow(weir_ctx *w, void **list, int64_t count, int64_t *capacity,
 	return true;
 }
 
-static const record nothing = { .out_norm = UNKNOWN, .delta_norm = UNKNOWN, .layer = -1, .from = -1, .counted = -1 };
+static const record nothing = {
+	.out_norm = UNKNOWN, .delta_norm = UNKNOWN, .layer = -1, .from = -1, .counted = -1, .taken = -1
+};
 
 record *weir__flow_record(weir_flow *f, int64_t index)
 {
@@ -162,7 +164,7 @@ static void raise_alarm(weir_flow *f, unsigned kinds, int64_t index)
 	kinds &= ~f->when.known;
 	if (!kinds) return;
 	if (!f->when.alarm) {
-		weir__flow_look_at_values(f, f->pass.root);
+		weir__flow_look_at_values(f, f->pass.root, true);
 		weir__flow_take_norms(f, index + 1, f->pass.root);
 		weir__births_overflow(f, f->pass.root);
 	}
@@ -174,13 +176,15 @@ static void raise_alarm(weir_flow *f, unsigned kinds, int64_t index)
 static void on_backward(const weir_event *e, void *user)
 {
 	weir_flow *f = user;
+	bool begins;
 
 	f->when.idle = false;
 	forget_old(f, INT64_MAX);
 	begin_gradients(f);
-	if (weir__flow_births_pass(f, e) && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
+	if ((begins = weir__flow_births_pass(f, e))) weir__flow_values_pass(f, e->index);
+	if (begins && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
 		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE | ALARM_SPOILT, e->index);
-		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index);
+		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index, true);
 	}
 	if (e->order > 1 && weir_node(e->node).order) return;
 	if (e->index != f->when.asked)
@@ -209,6 +213,7 @@ static void destroy(void *object)
 	weir_ctx *w = f->w;
 
 	weir__flow_stretch_free(f);
+	weir__flow_values_free(f);
 	weir__flow_units_free(f);
 	weir__flow_spikes_free(f);
 	weir__flow_loss_free(f);
@@ -253,6 +258,7 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	if (!weir_ok(w) || (o && !sensible(w, o)) || !(f = weir__pool_take(w, &size))) return NULL;
 	memset(f, 0, sizeof *f);
 	f->w = w;
+	f->frees = weir_frees_values(w);
 	if (o) f->options = *o;
 	else weir_flow_options_init(&f->options);
 	if (f->options.every > never) f->options.every = never; /* so that numbers of steps don't overflow */
@@ -372,9 +378,10 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	f->sum.loss = weir_numel(loss) == 1 && !weir_node(loss).released ? weir_item(loss) : UNKNOWN;
 	f->sum.subnormals_ieee = weir_ieee_subnormals(w);
 	if (!is_finite(f->sum.loss)) f->when.alarm |= (ALARM_NONFINITE | ALARM_SPOILT) & ~f->when.known;
-	whole = f->when.whole || f->when.alarm || f->when.requested;
+	whole = f->when.whole || f->when.alarm ||
+		(f->when.requested && !f->frees); /* values are gone: the next step is */
 	if (whole && !f->when.whole) {
-		weir__flow_look_at_values(f, root);
+		weir__flow_look_at_values(f, root, false);
 		weir__flow_take_norms(f, 0, root);
 	}
 	weir__flow_loss(f);

@@ -9,6 +9,7 @@
  *   dense.c    layers that are act(x · Wᵀ + b)
  *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
+ *   values.c   what needs values that are gone when the step ends
  *   loss.c     what the loss itself tells, validation
  *   births.c   who made the first inf, NaN, subnormal, zero. births_rule.c looks while gradients pass, births_overflow.c for what is
  *              gone again, births_path.c where it spread to; births_note.c births_text.c births_element.c say it in words
@@ -41,6 +42,7 @@ typedef struct record {
 	int64_t layer;   /* it is part of, or -1 */
 	int64_t from;    /* the layer that its value comes from: its own, else that of its deepest operand; or -1 */
 	int64_t counted; /* layer that counted this parameter last, or -1 */
+	int64_t taken;   /* values.c: what was taken while values were there, or -1 */
 } record;
 
 enum { WEIR__FLOW_OPS = 96 };
@@ -62,7 +64,7 @@ typedef struct layer_name {
 	char *text;
 	size_t length;
 	int64_t layer, calls;
-	int64_t step; /* for which both hold */
+	int64_t grouping; /* for which both hold */
 } layer_name;
 
 /* The text of a birth, which outlives the tape. */
@@ -125,8 +127,10 @@ struct weir_flow {
 		double seed; /* the gradient that it began with; NaN where that is more than one number */
 	} pass;              /* the backward pass that runs, or ran last */
 	bool stopped;        /* options.stop asked for it */
+	bool frees;          /* backward releases values: weir_options.free_values */
 
 	bool layers_go_on; /* layers.c: some begin behind the node at hand */
+	int64_t grouping;  /* counts the times that nodes were grouped into layers */
 	layer *layers;
 	int64_t count, capacity;
 	layer_name *names;
@@ -143,6 +147,7 @@ struct weir_flow {
 	struct weir__window *window;      /* spikes.c */
 	struct weir__loss_story *story;   /* loss.c */
 	struct weir__stretch *stretch;    /* stretch.c: warm vectors */
+	struct weir__taken *taken;        /* values.c */
 	struct weir__recorder *recorders; /* record.c */
 	struct weir__birth_more *more;    /* births.c: operands and paths */
 	weir_flow_whole *wholes;          /* wholes.c */
@@ -194,6 +199,12 @@ static inline const void *value_of(const weir_tensor *t)
 	return t && weir_numel(t) && weir_is_contiguous(t) && !weir_node(t).released ? weir_data(t) : NULL;
 }
 
+/* Number of the step that runs; summary.step is that of the last one until this ends. */
+static inline int64_t weir__flow_step_now(const weir_flow *f)
+{
+	return f->options.first_step + f->steps;
+}
+
 int64_t weir__flow_now(void); /* nanoseconds */
 /* What the hooks are to do in the step that begins now. */
 void weir__flow_begin_step(weir_flow *f);
@@ -212,13 +223,21 @@ bool weir__flow_bends(const weir_tensor *t);        /* an operation that is an a
 bool weir__flow_layers(weir_flow *f, int64_t root); /* groups nodes 0 .. root into layers */
 void weir__flow_measure(weir_flow *f);              /* fills their numbers */
 void weir__flow_wholes(weir_flow *f);               /* after measure */
+/* measure.c: f' of the layer's activation. again: by tape index, values that were gone and are computed again; or NULL. */
+void weir__flow_act(const weir_flow *f, layer *l, weir_tensor *const *again);
+/* values.c: where a backward pass begins; in an alarm, with what look.c computed again; into the layer, if anything was taken. */
+void weir__flow_values_pass(weir_flow *f, int64_t root);
+void weir__flow_values_again(weir_flow *f, int64_t root, weir_tensor *const *again);
+void weir__flow_values_give(const weir_flow *f, layer *l);
+void weir__flow_values_free(weir_flow *f);
 void weir__flow_births(weir_flow *f, int64_t root);
 /* In the hook: at every event (true where a pass begins); and with the counts of index's gradient in its record, e NULL where the
  * gradient is gone. */
 bool weir__flow_births_pass(weir_flow *f, const weir_event *e);
 void weir__flow_births_gradient(weir_flow *f, int64_t index, const weir_event *e);
-/* look.c: once in a step, all values that no hook saw; and from node to down to node from the norms of gradients without counts. */
-void weir__flow_look_at_values(weir_flow *f, int64_t root);
+/* look.c: once in a step, all values that no hook saw; and from node to down to node from the norms of gradients without counts.
+ * inside: of a backward hook, where parameters are what the forward pass read. */
+void weir__flow_look_at_values(weir_flow *f, int64_t root, bool inside);
 void weir__flow_take_norms(weir_flow *f, int64_t from, int64_t to);
 void weir__births_look_at_leaves(weir_flow *f); /* births_rule.c */
 void weir__births_overflow(weir_flow *f, int64_t root);
@@ -226,12 +245,14 @@ void weir__flow_judge(weir_flow *f);
 
 /* The parts below have the same three calls at most: at a whole measurement (after layers and measure, before births and
  * judge), at the end of every step (whole ones too, after judge), and at the end of the flow. A part whose state is NULL has not begun. */
-void weir__flow_theory(weir_flow *f);  /* theory.c: whole; fills theory_gain, q_star, chi1, xi */
-void weir__flow_stretch(weir_flow *f); /* stretch.c: whole; fills stretch_low, stretch_high, alignment */
+void weir__flow_theory(weir_flow *f);          /* theory.c: whole; fills theory_gain, q_star, chi1, xi */
+void weir__flow_stretch(weir_flow *f);         /* stretch.c: whole; fills stretch_low, stretch_high, alignment */
+void weir__flow_stretch_factors(weir_flow *f); /* alone, without what gradients tell of them */
 void weir__flow_stretch_free(weir_flow *f);
 void weir__flow_units(
 	weir_flow *f,
 	bool whole); /* units.c: every step while the tape stands; the layers are of the last measured step */
+void weir__flow_units_look(weir_flow *f, bool whole); /* while its values stand, where backward releases them */
 void weir__flow_units_free(weir_flow *f);
 void weir__flow_spikes(weir_flow *f); /* spikes.c: every step */
 void weir__flow_spikes_free(weir_flow *f);

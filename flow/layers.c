@@ -178,8 +178,8 @@ static int64_t begin_layer(weir_flow *f, const char *text, size_t n, const weir_
 
 	if (!name || !weir__flow_grow(f->w, &list, f->count, &f->capacity, sizeof *f->layers)) return -1;
 	f->layers = list;
-	if (name->step != f->steps) {
-		name->step = f->steps;
+	if (name->grouping != f->grouping) {
+		name->grouping = f->grouping;
 		name->calls = 0;
 	}
 	name->layer = f->count;
@@ -260,7 +260,7 @@ static int64_t present_layer(weir_flow *f, const weir_tensor *t, int64_t latest)
 {
 	weir_node_info info = weir_node(t);
 	const layer_name *name = weir__flow_intern(f, info.scope, weir__flow_name_length(info.scope, f->options.depth));
-	const layer *l = name && name->step == f->steps ? &f->layers[name->layer] : NULL;
+	const layer *l = name && name->grouping == f->grouping ? &f->layers[name->layer] : NULL;
 
 	if (!l || (info.scope == l->scope && info.call > l->call)) return -1;
 	return latest == name->layer || latest < 0 || !above(name->text, &f->layers[latest]) ? name->layer : -1;
@@ -361,6 +361,7 @@ bool weir__flow_layers(weir_flow *f, int64_t root)
 	int64_t latest = -1, until = -1, end = last_of_layers(f, root);
 
 	f->count = 0;
+	f->grouping++;
 	for (int64_t i = 0; i < f->records; i++) f->rec[i].layer = f->rec[i].from = f->rec[i].counted = -1;
 	for (int64_t i = 0; i <= root && weir_ok(f->w); i++) {
 		const weir_tensor *t = weir_tape_at(f->w, i);

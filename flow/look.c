@@ -56,23 +56,28 @@ static void look_at_all(weir_flow *f, int64_t root, weir_tensor **again)
 	}
 }
 
-void weir__flow_look_at_values(weir_flow *f, int64_t root)
+void weir__flow_look_at_values(weir_flow *f, int64_t root, bool inside)
 {
 	weir_ctx *w = f->w;
 	weir_tensor **again;
 	size_t bytes = (size_t)(root + 1) * sizeof *again;
+	bool thin = !f->when.whole;
 	weir_place place;
+	int lifted = 0;
 
 	if (f->when.looked) return;
 	f->when.looked = true;
-	if (!f->when.whole) f->records = 0; /* of an earlier step */
+	if (thin) f->records = 0; /* of an earlier step */
 	if (!(again = weir__pool_take(w, &bytes))) return;
 	memset(again, 0, (size_t)(root + 1) * sizeof *again);
 	place = weir_mark(w);
 	weir_no_hooks_begin(w);
-	weir_no_grad_begin(w);
+	for (; f->frees && !weir_is_recording(w); lifted++) weir_no_grad_end(w); /* to be differentiated */
+	if (!f->frees) weir_no_grad_begin(w);
 	look_at_all(f, root, again);
-	weir_no_grad_end(w);
+	if (thin && inside) weir__flow_values_again(f, root, again);
+	if (!f->frees) weir_no_grad_end(w);
+	for (; lifted > 0; lifted--) weir_no_grad_begin(w);
 	weir_no_hooks_end(w);
 	weir_clear_error(w); /* it was fine before; then less is known */
 	weir_rewind(w, place, NULL, 0);

@@ -78,28 +78,54 @@ static double flat_share(const weir_flow *f, const weir_tensor *slope, double li
 	return (double)flat / (double)n;
 }
 
-/* f' over the layer's last activation: the vjp of ones through element-wise nodes is the derivative itself. */
-static void measure_slope(const weir_flow *f, layer *l)
+/* Was all between the layer's z and a computed again? Then f' is that of what was, by the chain rule. */
+static bool all_again(const weir_flow *f, const layer *l, weir_tensor *const *again)
 {
+	for (int64_t i = l->z + 1; i <= l->a; i++) {
+		if (takes_part(weir_tape_at(f->w, i)) && f->rec[i].layer == f->rec[l->a].layer && !again[i])
+			return false;
+	}
+	return true;
+}
+
+/* The ends of the layer's last activation, with values to differentiate at; false where they are gone. */
+static bool ends(const weir_flow *f, const layer *l, weir_tensor *const *again, weir_tensor **z, weir_tensor **a)
+{
+	*z = l->z >= 0 ? weir_tape_at(f->w, l->z) : NULL;
+	*a = *z ? weir_tape_at(f->w, l->a) : NULL;
+	if (!*a || !weir_numel(*a)) return false;
+	if (weir_node(*a).released) {
+		if (!again || !(*a = again[l->a])) return false;
+		if (!again[l->z]) return !weir_node(*z).released;
+		*z = again[l->z];
+		return all_again(f, l, again);
+	}
+	return !weir_node(*z).released ||
+	       (weir_input(*a, 0) == *z && weir_is_intact(*a)); /* a fused relu's is never kept */
+}
+
+/* f' over the layer's last activation: the vjp of ones through element-wise nodes is the derivative itself. */
+void weir__flow_act(const weir_flow *f, layer *l, weir_tensor *const *again)
+{
+	weir_flow_layer *p = &l->public;
 	weir_ctx *w = f->w;
-	weir_tensor *z = l->z >= 0 ? weir_tape_at(w, l->z) : NULL, *a = z ? weir_tape_at(w, l->a) : NULL, *one,
-		    *slope = NULL;
+	weir_tensor *z, *a, *one, *slope = NULL;
 	weir_place place;
 	weir_stats s;
 
-	if (!a || weir_node(a).released || !weir_numel(a)) return;
-	if (weir_node(z).released && !(weir_input(a, 0) == z && weir_is_intact(a)))
-		return; /* a fused relu's is never kept */
+	p->act_slope = p->act_slope_max = p->act_slope_limit = p->saturated = UNKNOWN;
+	weir__flow_values_give(f, l);
+	if (p->act_slope_max == p->act_slope_max || !ends(f, l, again, &z, &a)) return;
 	place = weir_mark(w);
 	weir_no_grad_begin(w);
 	one = weir_full(w, weir_dtype_of(a), weir_rank(a), weir_shape(a), 1);
 	weir_no_grad_end(w);
 	if (weir_vjp(a, one, &z, 1, &slope, WEIR_NO_HOOKS | WEIR_ALLOW_UNUSED) && slope && value_of(slope)) {
 		weir__stats(weir_dtype_of(slope), weir_data(slope), weir_numel(slope), &s, 1);
-		l->public.act_slope = rms(norm_of(slope), weir_numel(slope));
-		l->public.act_slope_max = s.largest;
-		l->public.act_slope_limit = slope_limit(f, l);
-		l->public.saturated = flat_share(f, slope, l->public.act_slope_limit);
+		p->act_slope = rms(norm_of(slope), weir_numel(slope));
+		p->act_slope_max = s.largest;
+		p->act_slope_limit = slope_limit(f, l);
+		p->saturated = flat_share(f, slope, p->act_slope_limit);
 	}
 	weir_rewind(w, place, NULL, 0);
 }
@@ -156,7 +182,7 @@ static void measure(weir_flow *f, layer *l)
 	p->nonfinite = r->delta.pos_inf + r->delta.neg_inf + r->delta.nan;
 	p->out_subnormals = r->out.subnormals;
 	p->out_nonfinite = r->out.pos_inf + r->out.neg_inf + r->out.nan;
-	measure_slope(f, l);
+	weir__flow_act(f, l, NULL);
 }
 
 void weir__flow_measure(weir_flow *f)
@@ -166,7 +192,6 @@ void weir__flow_measure(weir_flow *f)
 		weir_flow_layer *p = &f->layers[i].public;
 
 		p->weight_norm = p->param_grad_norm = p->update_ratio = UNKNOWN;
-		p->act_slope = p->act_slope_max = p->act_slope_limit = p->saturated = UNKNOWN;
 	}
 	count_params(f);
 	for (int64_t i = 0; i < f->count; i++) {

@@ -87,7 +87,7 @@ layer_name *weir__flow_intern(weir_flow *f, const char *text, size_t n)
 	if (!weir__flow_grow(f->w, &list, f->n_names, &f->names_capacity, sizeof *f->names)) return NULL;
 	f->names = list;
 	f->names[f->n_names] =
-		(layer_name){ .text = weir__text_copy(f->w, name), .length = n, .layer = -1, .step = -1 };
+		(layer_name){ .text = weir__text_copy(f->w, name), .length = n, .layer = -1, .grouping = -1 };
 	if (!f->names[f->n_names].text) return NULL;
 	*slot = ++f->n_names;
 	return &f->names[f->n_names - 1];

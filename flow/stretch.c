@@ -270,40 +270,53 @@ static bool reads_alone(const weir_flow *f, int64_t l)
 }
 
 /* The iteration stops early where singular values lie close together; the gradient itself may have been stretched more. */
-static void include_gain(const weir_flow *f, int64_t l, weir_flow_interval *r)
+static void include_gain(const weir_flow *f, int64_t l, weir_flow_layer *p)
 {
-	double gain = f->layers[l].public.gain;
+	if (p->gain > p->stretch_low && !(p->gain > p->stretch_high) && reads_alone(f, l)) p->stretch_low = p->gain;
+}
 
-	if (gain > r->low && !(gain > r->high) && reads_alone(f, l)) r->low = gain;
+static void measure_layer(weir_flow *f, int64_t i)
+{
+	weir_flow_layer *p = &f->layers[i].public;
+	weir_flow_interval r = { UNKNOWN, UNKNOWN, 0 };
+	jacobian j;
+	bool fits;
+	double *v;
+
+	if (open_layer(f, i, &j) && (v = warm_vector(f, i, j.nx, &fits)) &&
+	    !measure(&j, f->options.stretch, 1e-4, LAYER_ROWS, v, fits, &r))
+		r = (weir_flow_interval){ UNKNOWN, UNKNOWN, 0 };
+	weir__jacobian_close(&j);
+	weir_clear_error(f->stretch->c); /* out of memory there: no number */
+	p->stretch_low = r.low;
+	p->stretch_high = r.high;
+}
+
+void weir__flow_stretch_factors(weir_flow *f)
+{
+	for (int64_t i = 0; i < f->count; i++) {
+		weir_flow_layer *p = &f->layers[i].public;
+
+		p->stretch_low = p->stretch_high = UNKNOWN;
+		weir__flow_values_give(f, &f->layers[i]);
+	}
+	if (f->options.stretch < 1 || !state_of(f)) return;
+	for (int64_t i = 0; i < f->count && weir_ok(f->w); i++) {
+		if (f->layers[i].public.stretch_low != f->layers[i].public.stretch_low) measure_layer(f, i);
+	}
 }
 
 void weir__flow_stretch(weir_flow *f)
 {
-	int iterations = f->options.stretch;
+	bool any = f->options.stretch >= 1;
 
+	weir__flow_stretch_factors(f);
+	if (any) note_readers(f);
 	for (int64_t i = 0; i < f->count; i++) {
 		weir_flow_layer *p = &f->layers[i].public;
 
-		p->stretch_low = p->stretch_high = p->alignment = UNKNOWN;
-	}
-	if (iterations < 1 || !state_of(f)) return;
-	note_readers(f);
-	for (int64_t i = 0; i < f->count && weir_ok(f->w); i++) {
-		weir_flow_layer *p = &f->layers[i].public;
-		weir_flow_interval r = { UNKNOWN, UNKNOWN, 0 };
-		jacobian j;
-		bool fits;
-		double *v;
-
-		if (open_layer(f, i, &j) && (v = warm_vector(f, i, j.nx, &fits)) &&
-		    !measure(&j, iterations, 1e-4, LAYER_ROWS, v, fits, &r))
-			r = (weir_flow_interval){ UNKNOWN, UNKNOWN, 0 };
-		weir__jacobian_close(&j);
-		weir_clear_error(f->stretch->c); /* out of memory there: no number */
-		include_gain(f, i, &r);
-		p->stretch_low = r.low;
-		p->stretch_high = r.high;
-		if (is_finite(p->gain / r.low)) p->alignment = p->gain / r.low;
+		if (any) include_gain(f, i, p);
+		p->alignment = is_finite(p->gain / p->stretch_low) ? p->gain / p->stretch_low : UNKNOWN;
 	}
 }
 

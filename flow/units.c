@@ -12,7 +12,7 @@
  * then taken for dead once in 25 epochs of 50 batches of 64. Without a budget every step is looked at.
  *
  * All calls of a layer's name in a step are one: a unit of a cell lives if it does in any time step. Steps count that could be seen: a thin
- * step whose graph is not that of the last whole one is left out, and so are activations whose values were released. */
+ * step whose graph is not that of the last whole one is left out. Where backward releases values it is looked at when a pass begins (values.c). */
 #include "flow/flow.h"
 
 #include <string.h>
@@ -233,8 +233,8 @@ static void look_by_vjp(weir_flow *f, group *g, weir_tensor *z, weir_tensor *a, 
 	one = weir_full(w, weir_dtype_of(a), weir_rank(a), weir_shape(a), 1);
 	weir_no_grad_end(w);
 	if (weir_vjp(a, one, &z, 1, &slope, WEIR_NO_HOOKS | WEIR_ALLOW_UNUSED) && slope && value_of(slope)) {
-		look(g, weir_data(slope), wide, rows, f->sum.step);
-		if (value_of(a)) look_nonfinite(g, weir_data(a), wide, rows, f->sum.step);
+		look(g, weir_data(slope), wide, rows, weir__flow_step_now(f));
+		if (value_of(a)) look_nonfinite(g, weir_data(a), wide, rows, weir__flow_step_now(f));
 	}
 	weir_rewind(w, place, NULL, 0);
 	weir_no_hooks_end(w);
@@ -256,9 +256,9 @@ static void see(weir_flow *f, int64_t i)
 	if (!relu && weir_node(z).released) return;
 	if (g->count != units && (g->begin >= 0 || !resize(f->w, g, units)))
 		return; /* another width than this epoch's */
-	if (g->begin < 0) g->begin = f->sum.step;
+	if (g->begin < 0) g->begin = weir__flow_step_now(f);
 	if (!g->candidates) return;
-	if (relu) look(g, weir_data(a), weir_dtype_of(a) == WEIR_F64, weir_numel(a) / units, f->sum.step);
+	if (relu) look(g, weir_data(a), weir_dtype_of(a) == WEIR_F64, weir_numel(a) / units, weir__flow_step_now(f));
 	else look_by_vjp(f, g, z, a, weir_numel(a) / units);
 }
 
@@ -308,19 +308,31 @@ void weir_flow_epoch(weir_flow *f)
 	publish(f);
 }
 
-void weir__flow_units(weir_flow *f, bool whole)
+static bool have_census(weir_flow *f)
 {
 	size_t bytes = sizeof *f->census;
 
-	if (!f->census) {
-		if (!(f->census = weir__pool_take(f->w, &bytes))) return;
-		*f->census = (weir__census){ .steps = 0 };
+	if (f->census) return true;
+	if (!(f->census = weir__pool_take(f->w, &bytes))) return false;
+	*f->census = (weir__census){ .steps = 0 };
+	return true;
+}
+
+void weir__flow_units_look(weir_flow *f, bool whole)
+{
+	if (!have_census(f) || (whole && !assign(f))) return;
+	for (int64_t i = 0; i < f->census->layers; i++) {
+		if (due(f, i)) see(f, i);
 	}
-	if (whole && !assign(f)) return;
-	if (whole || weir__flow_same_layers(f)) {
-		for (int64_t i = 0; i < f->census->layers; i++) {
-			if (due(f, i)) see(f, i);
-		}
+}
+
+void weir__flow_units(weir_flow *f, bool whole)
+{
+	if (!have_census(f)) return;
+	if (f->frees) {
+		if (whole && !assign(f)) return;
+	} else if (whole || weir__flow_same_layers(f)) {
+		weir__flow_units_look(f, whole);
 	}
 	if (whole) publish(f);
 	if (++f->census->steps == f->options.epoch) weir_flow_epoch(f);

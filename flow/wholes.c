@@ -63,6 +63,6 @@ void weir__flow_wholes(weir_flow *f)
 		if (p->call != 1) continue;
 		name = weir__flow_intern(f, p->name, strlen(p->name));
 		if (!name) return;
-		if (name->calls > 1 && name->step == f->steps && !add_whole(f, i, name->layer)) return;
+		if (name->calls > 1 && name->grouping == f->grouping && !add_whole(f, i, name->layer)) return;
 	}
 }

@@ -4,6 +4,8 @@
  *   faults --list       every network and what each said of it as well
  *   faults --markdown   the table for the documentation
  *   faults --seed N     other weights and data
+ *   faults --free-values   what we say where weir_options.free_values is on, beside what we say where it is off; exit 1 unless it is
+ *                       the same
  *
  * Verdict: of a planted fault, the right kind is among what is said. Layer: and the range said for it is right too: exactly the layer, or at
  * least three quarters of the layers where all of them share in it. Alarm: anything is said of a healthy network. Tools that do
@@ -177,6 +179,41 @@ static void by_kind(const score *scores, const int *cases, bool markdown)
 	}
 }
 
+/* ---- with and without values ---- */
+
+/* What the instrument says: kind, range, cause, evidence. */
+static void say(char *text, size_t size, const network *n, double scale, bool free_values)
+{
+	const weir_flow_summary *s;
+	run r;
+
+	faults_free_values = free_values;
+	run_network(&r, n, scale);
+	s = weir_flow_summary_of(r.flow);
+	snprintf(text, size, "%s %d..%d, %s: %s", weir_verdict_name(s->verdict), number_of(&r, s->first_layer),
+		 number_of(&r, s->last_layer), s->cause ? s->cause : "-", s->evidence);
+	run_close(&r);
+}
+
+static int compare(void)
+{
+	char kept[512], freed[512];
+	int differ = 0;
+
+	for (int i = 0; i < SCALES * network_count; i++) {
+		const network *n = &networks[i / SCALES];
+		double scale = scales[i % SCALES];
+
+		say(kept, sizeof kept, n, scale, false);
+		say(freed, sizeof freed, n, scale, true);
+		if (!strcmp(kept, freed)) continue;
+		differ++;
+		printf("%s: loss x %g:\n    kept   %s\n    freed  %s\n", network_text(n), scale, kept, freed);
+	}
+	printf("%d of %d differ where values are freed\n", differ, SCALES * network_count);
+	return differ ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
 	bool list = argc > 1 && !strcmp(argv[1], "--list"), markdown = argc > 1 && !strcmp(argv[1], "--markdown"), good;
@@ -184,10 +221,12 @@ int main(int argc, char **argv)
 	static opinion first[TOOLS], o[TOOLS];
 	int cases[KINDS] = { 0 }, planted;
 
+	if (argc == 2 && !strcmp(argv[1], "--free-values")) return compare();
 	if (argc > 2 && !strcmp(argv[1], "--seed")) {
 		faults_seed = strtoull(argv[2], NULL, 10);
 	} else if (argc > 1 && !list && !markdown) {
-		fprintf(stderr, "faults: \"%s\": the options are --list, --markdown and --seed N\n", argv[1]);
+		fprintf(stderr, "faults: \"%s\": the options are --list, --markdown, --seed N and --free-values\n",
+			argv[1]);
 		return 2;
 	}
 	for (int i = 0; i < network_count; i++) {

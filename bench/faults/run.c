@@ -8,6 +8,7 @@
 #include <string.h>
 
 uint64_t faults_seed;
+bool faults_free_values;
 
 /* ---- data and loss ---- */
 
@@ -225,6 +226,7 @@ void run_network(run *r, const network *n, double loss_scale)
 	o.threads = 1;
 	o.seed = 100 + n->seed + 1000 * faults_seed;
 	o.ieee_subnormals = true;
+	o.free_values = faults_free_values;
 	r->w = weir_open(&o);
 	weir_module_dtype(r->w, n->dtype);
 	make_network(r);

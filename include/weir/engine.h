@@ -114,6 +114,7 @@ WEIR_API weir_memory weir_memory_of(const weir_ctx *w);
 WEIR_API void weir_memory_mark_peak(weir_ctx *w); /* values_peak starts again from values */
 WEIR_API int weir_threads(const weir_ctx *w);
 WEIR_API bool weir_ieee_subnormals(const weir_ctx *w);
+WEIR_API bool weir_frees_values(const weir_ctx *w); /* weir_options.free_values */
 WEIR_API uint64_t weir_seed(const weir_ctx *w);
 /* "0.1.0, gcc 12.2.0, ..." and the kernels in use, "avx512"; static strings. */
 WEIR_API const char *weir_build_info(void);
