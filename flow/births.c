@@ -284,8 +284,37 @@ static void underflow(weir_flow *f, int64_t root, enum kind kind, int which, wei
 		small_gradient(f, root, kind, which + 1, &births[1]);
 }
 
+/* The tape of a pass may be gone before the step ends: so who made a parameter's gradient inf or NaN is noted when this comes. Where it
+ * stands to the end, this is done again with all that is known then. */
+void weir__flow_births_early(weir_flow *f)
+{
+	struct weir__birth_more *m = weir__births_more(f);
+	bool inf = f->sum.first_inf.found, nan = f->sum.first_nan.found;
+	int64_t root = f->pass.root;
+
+	if (!m || f->passes.recorded || (inf && nan) || m->early_life == f->life ||
+	    weir_node(weir_tape_at(f->w, root)).order)
+		return;
+	if (!weir__flow_record(f, root) || !weir__flow_layers(f, root)) return;
+	m->early_life = f->life;
+	f->loss_bad = weir__flow_nonfinite(&f->rec[root].out);
+	nonfinite_births(f, root);
+	m->early_inf = !inf && f->sum.first_inf.found;
+	m->early_nan = !nan && f->sum.first_nan.found;
+}
+
+static void forget_early(weir_flow *f)
+{
+	struct weir__birth_more *m = f->more;
+
+	if (!m || m->step != f->steps || m->early_life != f->life) return;
+	if (m->early_inf) f->sum.first_inf.found = false;
+	if (m->early_nan) f->sum.first_nan.found = false;
+}
+
 void weir__flow_births(weir_flow *f, int64_t root)
 {
+	forget_early(f);
 	if (!f->sum.first_inf.found || !f->sum.first_nan.found) nonfinite_births(f, root);
 	overflow_birth(f, root);
 	underflow(f, root, SUBNORMAL, BIRTH_SUBNORMAL, f->sum.first_subnormal);

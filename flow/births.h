@@ -43,6 +43,8 @@ struct weir__birth_more {
 	int64_t step; /* that all below is of */
 	bool leaves;  /* were looked at */
 	int64_t overflow;
+	uint32_t early_life; /* of the tape on which births were noted before the step's end, and which: */
+	bool early_inf, early_nan;
 	int findings;
 	finding list[KINDS * PER_KIND];
 };

@@ -31,6 +31,8 @@ struct weir__birth_more *weir__births_more(weir_flow *f)
 		f->more->findings = 0;
 		f->more->leaves = false;
 		f->more->overflow = -1;
+		f->more->early_inf = f->more->early_nan = false;
+		f->more->early_life = 0;
 		for (int64_t i = 0; i < f->records; i++) f->rec[i].bad &= (uint8_t)~LOOKED;
 	}
 	return f->more;
@@ -245,6 +247,7 @@ static void investigate(weir_flow *f, const weir_event *e, enum kind kind)
 		alike++;
 		if (m->list[i].node == e->index) at = &m->list[i]; /* of an earlier pass */
 	}
+	if (at && at->maker >= 0 && f->passes.on_tape) return; /* that one was the first */
 	if (!at && alike == PER_KIND) return;
 	if (!at) at = &m->list[m->findings++];
 	*at = (finding){ .node = e->index, .kind = kind, .of = e->index, .maker = -1 };

@@ -281,7 +281,8 @@ const char *weir__flow_nonfinite_cause(weir_flow *f)
 	weir__text t = begin(f);
 
 	if (!b->found) {
-		weir__text_str(&t, "the loss is not finite");
+		weir__text_str(&t, f->loss_bad ? "the loss is not finite"
+					       : "an earlier gradient of this step is not finite");
 		return later ? by_training(f, &t, "; ") : "initial weights";
 	}
 	leaf = !strcmp(b->op, "input") || !strcmp(b->op, "param");

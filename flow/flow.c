@@ -67,6 +67,7 @@ static void forget_old(weir_flow *f, int64_t index)
 	uint32_t life = weir_mark(f->w).life;
 
 	if (life != f->life) {
+		if (f->when.begun) weir__flow_tape_ends(f);
 		f->life = life;
 		f->records = f->norms = 0;
 		f->input_asked = false;
@@ -86,6 +87,7 @@ static void begin_gradients(weir_flow *f)
 	f->when.begun = true;
 	f->when.shape = 0;
 	f->norms = 0;
+	weir__flow_passes_forget(f);
 }
 
 /* The first operation of a layer on this tape: its input's gradient is the instrument's dL/dx. */
@@ -144,17 +146,26 @@ static bool note_norm(weir_flow *f, int64_t index, double norm)
 	return true;
 }
 
-static void note_gradient(weir_flow *f, const weir_event *e)
+/* sum: counts of what the accumulator will hold, where that is more than this gradient. */
+static void note_gradient(weir_flow *f, const weir_event *e, double norm, const weir_stats *sum)
 {
-	record *r = weir__flow_record(f, e->index);
+	record *r = weir__flow_record(f, e->index), before;
 
 	if (!r) return;
-	r->delta_norm = e->norm;
+	before = *r;
+	r->delta_norm = norm;
 	r->delta = e->stats;
 	r->has_delta = true;
 	if (!f->when.whole && value_of(e->value))
 		weir__stats(weir_dtype_of(e->value), value_of(e->value), weir_numel(e->value), &r->delta, 1);
 	weir__flow_births_gradient(f, e->index, e);
+	if (weir__flow_nonfinite(&r->delta) && param_of(e->node)) weir__flow_births_early(f);
+	if (sum) r->delta = *sum;
+	if (!f->passes.on_tape || !before.has_delta) return;
+	r->born |= before.born;
+	if (sum) return;
+	weir__flow_add_counts(&r->delta, &before.delta);
+	if (before.delta.zeros < r->delta.zeros) r->delta.zeros = before.delta.zeros;
 }
 
 /* A loss or a norm that is not finite, zero or tiny: then the step is measured as a whole although it was to be thin. Values are looked
@@ -172,16 +183,21 @@ static void raise_alarm(weir_flow *f, unsigned kinds, int64_t index)
 	if (kinds & (ALARM_NONFINITE | ALARM_SPOILT)) weir__births_look_at_leaves(f);
 }
 
-/* Of every pass, so that a loss made of gradients is seen, too; but only nodes of the forward pass. The last pass counts. */
+/* Of every pass, so that a loss made of gradients is seen, too; but only nodes of the forward pass. */
 static void on_backward(const weir_event *e, void *user)
 {
 	weir_flow *f = user;
-	bool begins;
+	double norm = e->norm;
+	weir_stats sum;
+	bool begins, more;
 
 	f->when.idle = false;
 	forget_old(f, INT64_MAX);
 	begin_gradients(f);
-	if ((begins = weir__flow_births_pass(f, e))) weir__flow_values_pass(f, e->index);
+	if ((begins = weir__flow_births_pass(f, e))) {
+		weir__flow_pass_begins(f, e);
+		weir__flow_values_pass(f, e->index);
+	}
 	if (begins && weir_numel(e->node) == 1 && !is_finite(weir_item(e->node))) {
 		if (!f->when.whole) raise_alarm(f, ALARM_NONFINITE | ALARM_SPOILT, e->index);
 		else if (weir_node(e->node).order) weir__flow_look_at_values(f, e->index, true);
@@ -190,9 +206,10 @@ static void on_backward(const weir_event *e, void *user)
 	if (e->index != f->when.asked)
 		f->when.shape =
 			f->when.shape * 1099511628211u + (uint64_t)e->index + ((uint64_t)(uintptr_t)e->op << 20);
-	if (!note_norm(f, e->index, e->norm)) return;
-	if (!f->when.whole) raise_alarm(f, alarm_of(e->node, e->norm), e->index);
-	if (f->when.whole || f->when.alarm) note_gradient(f, e);
+	more = weir__flow_accumulated(f, e, &norm, &sum);
+	if (!note_norm(f, e->index, norm)) return;
+	if (!f->when.whole) raise_alarm(f, alarm_of(e->node, norm), e->index);
+	if (f->when.whole || f->when.alarm) note_gradient(f, e, norm, more ? &sum : NULL);
 }
 
 void weir_flow_options_init(weir_flow_options *o)
@@ -214,6 +231,7 @@ static void destroy(void *object)
 
 	weir__flow_stretch_free(f);
 	weir__flow_values_free(f);
+	weir__flow_passes_free(f);
 	weir__flow_units_free(f);
 	weir__flow_spikes_free(f);
 	weir__flow_loss_free(f);
@@ -375,7 +393,9 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	saved = weir__fp_enter(true); /* the caller's flags stay his */
 	forget_old(f, INT64_MAX);
 	f->sum.step = f->options.first_step + f->steps;
+	weir__flow_passes_end(f);
 	f->sum.loss = weir_numel(loss) == 1 && !weir_node(loss).released ? weir_item(loss) : UNKNOWN;
+	if (f->passes.several) f->sum.loss += f->passes.loss;
 	f->sum.subnormals_ieee = weir_ieee_subnormals(w);
 	if (!is_finite(f->sum.loss)) f->when.alarm |= (ALARM_NONFINITE | ALARM_SPOILT) & ~f->when.known;
 	whole = f->when.whole || f->when.alarm ||

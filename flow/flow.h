@@ -9,6 +9,7 @@
  *   dense.c    layers that are act(x · Wᵀ + b)
  *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
+ *   passes.c   several backward passes in one step
  *   values.c   what needs values that are gone when the step ends
  *   loss.c     what the loss itself tells, validation
  *   births.c   who made the first inf, NaN, subnormal, zero. births_rule.c looks while gradients pass, births_overflow.c for what is
@@ -108,6 +109,29 @@ typedef struct schedule {
 /* SPOILT: the loss, or the gradient of a parameter, is not finite; other gradients may be, and do no harm. */
 enum alarm { ALARM_NONFINITE = 1, ALARM_ZERO = 2, ALARM_TINY = 4, ALARM_SPOILT = 8 };
 
+/* Of gradients, by tape index; NaN where there is none. */
+typedef struct weir_norms {
+	double *norm;
+	int64_t count, capacity;
+} weir_norms;
+
+/* passes.c. All of this step. */
+typedef struct weir_passes {
+	bool begun, recorded; /* there is a pass at hand; it makes the graph of a later one */
+	double value, loss;   /* of its root; the sum of those of the passes before it */
+	int64_t on_tape;      /* passes before it over this tape */
+	int64_t tapes;        /* tapes before this one */
+	weir_norms tape;      /* of the passes over this tape before the one at hand */
+	weir_norms earlier;   /* of earlier tapes */
+	uint64_t shape;       /* of these */
+	bool several;         /* at the step's end: there were passes before the last */
+	struct weir_param_norm {
+		const weir_tensor *param;
+		double norm; /* of its accumulated gradient */
+	} * params;          /* in the order that their gradients came */
+	int64_t n_params, params_capacity;
+} weir_passes;
+
 struct weir_flow {
 	weir_ctx *w;
 	weir_flow_options options;
@@ -126,8 +150,9 @@ struct weir_flow {
 		uint32_t life;
 		double seed; /* the gradient that it began with; NaN where that is more than one number */
 	} pass;              /* the backward pass that runs, or ran last */
-	bool stopped;        /* options.stop asked for it */
-	bool frees;          /* backward releases values: weir_options.free_values */
+	weir_passes passes;
+	bool stopped; /* options.stop asked for it */
+	bool frees;   /* backward releases values: weir_options.free_values */
 
 	bool layers_go_on; /* layers.c: some begin behind the node at hand */
 	int64_t grouping;  /* counts the times that nodes were grouped into layers */
@@ -193,6 +218,17 @@ static inline bool weir__flow_nonfinite(const weir_stats *s)
 	return s->pos_inf + s->neg_inf + s->nan > 0;
 }
 
+/* √(a² + b²) without overflow; a NaN in a means "none so far". */
+static inline double add_norm(double a, double b)
+{
+	double big, small;
+
+	if (a != a || b != b) return b;
+	big = a > b ? a : b;
+	small = a > b ? b : a;
+	return big > 0 && is_finite(big) ? big * __builtin_sqrt(1 + small / big * (small / big)) : big;
+}
+
 /* Where its value can be read: contiguous, and still there. */
 static inline const void *value_of(const weir_tensor *t)
 {
@@ -230,6 +266,16 @@ void weir__flow_values_pass(weir_flow *f, int64_t root);
 void weir__flow_values_again(weir_flow *f, int64_t root, weir_tensor *const *again);
 void weir__flow_values_give(const weir_flow *f, layer *l);
 void weir__flow_values_free(weir_flow *f);
+/* passes.c: at a pass's first event; when the tape of this step's passes is gone; before the step's first gradient; at its end. */
+void weir__flow_pass_begins(weir_flow *f, const weir_event *e);
+void weir__flow_tape_ends(weir_flow *f);
+void weir__flow_passes_forget(weir_flow *f);
+void weir__flow_passes_end(weir_flow *f);
+void weir__flow_passes_free(weir_flow *f);
+/* Of a parameter's event: *norm becomes that of what its accumulator will hold. True where that is more than the event's gradient; then these are
+ * its counts. */
+bool weir__flow_accumulated(weir_flow *f, const weir_event *e, double *norm, weir_stats *counts);
+void weir__flow_add_counts(weir_stats *to, const weir_stats *s); /* but for zeros */
 void weir__flow_births(weir_flow *f, int64_t root);
 /* In the hook: at every event (true where a pass begins); and with the counts of index's gradient in its record, e NULL where the
  * gradient is gone. */
@@ -239,6 +285,7 @@ void weir__flow_births_gradient(weir_flow *f, int64_t index, const weir_event *e
  * inside: of a backward hook, where parameters are what the forward pass read. */
 void weir__flow_look_at_values(weir_flow *f, int64_t root, bool inside);
 void weir__flow_take_norms(weir_flow *f, int64_t from, int64_t to);
+void weir__flow_births_early(weir_flow *f);
 void weir__births_look_at_leaves(weir_flow *f); /* births_rule.c */
 void weir__births_overflow(weir_flow *f, int64_t root);
 void weir__flow_judge(weir_flow *f);

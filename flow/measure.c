@@ -26,17 +26,6 @@ static double ratio(double a, double b)
 	return is_finite(r) ? r : UNKNOWN;
 }
 
-/* √(a² + b²) without overflow; a NaN in a means "none so far". */
-static double add_norm(double a, double b)
-{
-	double big, small;
-
-	if (a != a || b != b) return b;
-	big = a > b ? a : b;
-	small = a > b ? b : a;
-	return big > 0 && is_finite(big) ? big * __builtin_sqrt(1 + small / big * (small / big)) : big;
-}
-
 /* The most that f' of the operations from node z to node a can be, if rules.def knows it. */
 static double slope_limit(const weir_flow *f, const layer *l)
 {

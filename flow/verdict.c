@@ -38,6 +38,8 @@ static bool is_dead(const weir_flow *f, int64_t l)
 	const weir_tensor *a = at >= 0 ? weir_tape_at(f->w, at) : NULL;
 
 	if (!a || !(f->layers[l].public.act_slope == 0) || !f->rec[at].has_out) return false;
+	if (f->passes.several && f->rec[f->layers[l].z].delta_norm > 0)
+		return false; /* other passes come through: the values are those of the last one */
 	if (!((double)f->rec[at].out.zeros >= f->options.dead_share * (double)weir_numel(a))) return false;
 	if (!all_zero(f, f->layers[l].input)) return true;
 	return f->rec[f->layers[l].z].has_out && !all_zero(f, f->layers[l].z);

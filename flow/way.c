@@ -107,7 +107,9 @@ static bool add(weir_flow *f, way *y, waist at)
 	bool narrow = weir_dtype_of(weir_tape_at(f->w, at.node)) == WEIR_F32;
 	void *list = y->at;
 
-	at.zero = r->delta_norm == 0 || r->delta.zeros == weir_numel(weir_tape_at(f->w, at.node));
+	/* Counts are of the value that a replacing hook left; of several tapes, of the last. */
+	at.zero =
+		r->delta_norm == 0 || (!f->passes.several && r->delta.zeros == weir_numel(weir_tape_at(f->w, at.node)));
 	at.bits = at.zero ? (narrow ? -165 : -1090) : weir__flow_log2(r->delta_norm);
 	if (before && at.first < 0) { /* between two layers: the one before has it */
 		at.first = before->first;

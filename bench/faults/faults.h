@@ -84,7 +84,7 @@ typedef struct network {
 
 extern const network networks[];
 extern const int network_count;
-extern uint64_t faults_seed; /* on top of each network's own */
+extern uint64_t faults_seed;    /* on top of each network's own */
 extern bool faults_free_values; /* run with weir_options.free_values */
 
 /* A network that was run: everything that any tool may look at. */

@@ -181,23 +181,35 @@ static void by_kind(const score *scores, const int *cases, bool markdown)
 
 /* ---- with and without values ---- */
 
-/* What the instrument says: kind, range, cause, evidence. */
+static int say_birth(char *text, size_t size, const weir_flow_birth *b)
+{
+	return b->found ? snprintf(text, size, "; %s %s, %s", b->backward ? "backward" : "forward", b->op, b->layer)
+			: 0;
+}
+
+/* What the instrument says: kind, range, cause, evidence, births. */
 static void say(char *text, size_t size, const network *n, double scale, bool free_values)
 {
 	const weir_flow_summary *s;
+	int k;
 	run r;
 
 	faults_free_values = free_values;
 	run_network(&r, n, scale);
 	s = weir_flow_summary_of(r.flow);
-	snprintf(text, size, "%s %d..%d, %s: %s", weir_verdict_name(s->verdict), number_of(&r, s->first_layer),
-		 number_of(&r, s->last_layer), s->cause ? s->cause : "-", s->evidence);
+	k = snprintf(text, size, "%s %d..%d, %s: %s", weir_verdict_name(s->verdict), number_of(&r, s->first_layer),
+		     number_of(&r, s->last_layer), s->cause ? s->cause : "-", s->evidence);
+	k += say_birth(text + k, size - (size_t)k, &s->first_inf);
+	k += say_birth(text + k, size - (size_t)k, &s->first_nan);
+	k += say_birth(text + k, size - (size_t)k, &s->first_overflow);
+	k += say_birth(text + k, size - (size_t)k, &s->first_zero[1]);
+	say_birth(text + k, size - (size_t)k, &s->first_subnormal[1]);
 	run_close(&r);
 }
 
 static int compare(void)
 {
-	char kept[512], freed[512];
+	static char kept[4096], freed[4096];
 	int differ = 0;
 
 	for (int i = 0; i < SCALES * network_count; i++) {

@@ -82,7 +82,7 @@ typedef struct weir_flow_layer {
 	int64_t depth;     /* layers on the way from the inputs to its output, itself included */
 	double out_norm;   /* root mean square of the output: ‖a‖ / √n */
 	double out_gain;   /* what the layer multiplies it by */
-	double delta_norm; /* ‖dL/d output‖ */
+	double delta_norm; /* ‖dL/d output‖; over several backwards the root of the sum of squares */
 	double gain; /* ‖dL/d input‖ / ‖dL/d output‖: what the layer multiplies the gradient by on its way back */
 	double weight_norm;     /* ‖W‖, Frobenius, over its parameters of rank 2 and more */
 	double act_slope;       /* root mean square of f'(z) over the layer's last activation */
@@ -100,7 +100,7 @@ typedef struct weir_flow_layer {
 		delta_spread;   /* median and 1.4826 MAD of log₂ ‖delta‖ over the window, finite values only */
 	int64_t spikes;         /* steps so far whose ‖delta‖ was a spike */
 	bool spike;             /* this step's is */
-	double param_grad_norm; /* ‖dL/d parameters‖, before any clipping */
+	double param_grad_norm; /* ‖dL/d parameters‖ as accumulated, before any clipping */
 	double update_ratio;    /* largest of its parameters' */
 	double out_zeros;       /* share of exact zeros in the output */
 	double zeros;           /* share of exact zeros in the gradient at the output */
@@ -181,7 +181,7 @@ typedef struct weir_flow_curvature {
 typedef struct weir_flow_summary {
 	int64_t step;
 	int64_t measured; /* the last step that was measured as a whole; layers and verdict are of it, norms and gains of `step` */
-	double loss;
+	double loss; /* over several backwards, their sum */
 	bool subnormals_ieee;
 	int64_t parameters;      /* numbers in all parameters on the tape */
 	double input_delta_norm; /* ‖dL/dx‖ at the first layer's input */
@@ -234,7 +234,8 @@ WEIR_API void weir_flow_options_init(weir_flow_options *o);
 WEIR_API weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o);
 WEIR_API void weir_flow_stop(weir_flow *f); /* before weir_close */
 /* Ends a step: call after weir_backward(loss) (and the optimiser's step, if there is one), before the tape is reset. Returns whether to go
- * on: false after an error, or after options.stop asked for the end. */
+ * on: false after an error, or after options.stop asked for the end. All backwards since the last call are of this step, as those of
+ * micro-batches whose gradients add up: norms are then root sums of squares, those of parameters the accumulated gradient's, the loss is their sum. */
 WEIR_API bool weir_flow_step(weir_flow *f, weir_tensor *loss);
 WEIR_API bool weir_flow_stopped(const weir_flow *f);
 /* The next step is measured as a whole. Call it before its forward pass. */
