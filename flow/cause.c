@@ -157,12 +157,26 @@ const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, i
 
 /* ---- units that answer nothing ---- */
 
+static const char *shut_cause(weir_flow *f, weir__text *t)
+{
+	int64_t first = f->sum.first_layer;
+	double size = weir__flow_input_size(f);
+	const char *cause = weir__flow_shut_cause(f, first, t);
+
+	if (size > f->options.large_input && first == 0) {
+		number(t, "; the inputs are large, root mean square ", size, "");
+		return "data scale";
+	}
+	return came_later(f, WEIR_FLOW_SATURATED) ? by_training(f, t, "; ") : cause;
+}
+
 const char *weir__flow_saturation_cause(weir_flow *f)
 {
 	int64_t first = f->sum.first_layer, last = f->sum.last_layer, with = 0, bad = 0;
 	double size = weir__flow_input_size(f), slope = 0, limit = UNKNOWN;
 	weir__text t = begin(f);
 
+	if (weir__flow_is_shut(f, first)) return shut_cause(f, &t);
 	for (int64_t i = 0; i < f->count; i++) {
 		const weir_flow_layer *p = &f->layers[i].public;
 

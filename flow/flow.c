@@ -349,6 +349,7 @@ static void measure_whole(weir_flow *f, int64_t root)
 	f->sum.measured = f->sum.step;
 	f->loss_bad = weir__flow_nonfinite(&f->rec[root].out);
 	weir__flow_measure(f);
+	weir__flow_softmax(f);
 	weir__flow_theory(f);
 	weir__flow_stretch(f);
 	weir__flow_births(f, root);

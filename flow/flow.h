@@ -6,6 +6,7 @@
  *   names.c    what a layer is called
  *   layers.c   which nodes make a layer, where a layer's input comes from
  *   measure.c  a layer's numbers           wholes.c   modules called many times
+ *   softmax.c  how far softmaxes are shut
  *   dense.c    layers that are act(x · Wᵀ + b)
  *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
@@ -58,6 +59,7 @@ typedef struct layer {
 	int64_t z, a;             /* the last activation: from node z to node a, or -1 */
 	int64_t chain_z, chain_a; /* element-wise nodes that may become one */
 	bool bent;                /* and have */
+	int64_t softmax;          /* its last softmax that counts, or -1 */
 } layer;
 
 /* A layer's name, or its operations, kept as long as the flow; and where a layer of that name stood last. */
@@ -276,6 +278,7 @@ void weir__flow_passes_free(weir_flow *f);
  * its counts. */
 bool weir__flow_accumulated(weir_flow *f, const weir_event *e, double *norm, weir_stats *counts);
 void weir__flow_add_counts(weir_stats *to, const weir_stats *s); /* but for zeros */
+void weir__flow_softmax(weir_flow *f);              /* whole, after layers; fills softmax_rows, _slope, _shut */
 void weir__flow_births(weir_flow *f, int64_t root);
 /* In the hook: at every event (true where a pass begins); and with the counts of index's gradient in its record, e NULL where the
  * gradient is gone. */

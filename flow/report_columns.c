@@ -88,12 +88,12 @@ static void weight(weir__text *t, const weir_flow_layer *p)
 
 static void slope(weir__text *t, const weir_flow_layer *p)
 {
-	weir__report_ratio(t, p->act_slope);
+	weir__report_ratio(t, p->act_slope == p->act_slope ? p->act_slope : p->softmax_slope);
 }
 
 static void saturated(weir__text *t, const weir_flow_layer *p)
 {
-	weir__report_number(t, 100 * p->saturated, 'f', 1);
+	weir__report_number(t, 100 * (p->act_slope == p->act_slope ? p->saturated : p->softmax_shut), 'f', 1);
 }
 
 static void dead(weir__text *t, const weir_flow_layer *p)
@@ -196,7 +196,8 @@ bool weir__report_odd(const weir_flow *f, const weir_flow_layer *p)
 
 	return p->nonfinite || p->out_nonfinite || p->act_slope == 0 ||
 	       (p->units > 0 && (double)p->dead_units >= o->dead_units * (double)p->units) ||
-	       p->act_slope < o->saturated_slope * p->act_slope_limit || p->saturated >= o->saturated_share;
+	       p->act_slope < o->saturated_slope * p->act_slope_limit || p->saturated >= o->saturated_share ||
+	       p->softmax_shut >= o->shut_rows;
 }
 
 /* ---- what follows from it ---- */

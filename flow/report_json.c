@@ -3,7 +3,8 @@
  *   {"schema": "weir.flow/1", "model": text or null, "parameters", "step", "measured" (step that layers and verdict are of), "loss",
  *    "subnormals": "ieee" or "flush", "own_share" (of the step's time, spent on measuring), "input_delta_norm",
  *    "layers": [from the input side to the output side: {"name", "call", "depth", "op", "out_norm", "out_gain", "delta_norm", "gain",
- *        "weight_norm", "act_slope", "act_slope_max", "act_slope_limit", "saturated" (share), "theory_gain",
+ *        "weight_norm", "act_slope", "act_slope_max", "act_slope_limit", "saturated" (share), "softmax_rows" (count), "softmax_slope",
+ *        "softmax_shut" (share), "theory_gain",
  *        "stretch_low", "stretch_high", "alignment", "units", "dead_units", "delta_median", "delta_spread" (log2), "spikes", "spike",
  *        "param_grad_norm", "update_ratio",
  *        of the gradient at the output: "zeros" (share), "subnormals", "nonfinite" (counts),
@@ -56,6 +57,9 @@ static void layer_object(weir__json *j, const weir_flow_layer *p)
 	weir__json_put_double(j, "act_slope_max", p->act_slope_max);
 	weir__json_put_double(j, "act_slope_limit", p->act_slope_limit);
 	weir__json_put_double(j, "saturated", p->saturated);
+	weir__json_put_int(j, "softmax_rows", p->softmax_rows);
+	weir__json_put_double(j, "softmax_slope", p->softmax_slope);
+	weir__json_put_double(j, "softmax_shut", p->softmax_shut);
 	weir__json_put_double(j, "theory_gain", p->theory_gain);
 	weir__json_put_double(j, "stretch_low", p->stretch_low);
 	weir__json_put_double(j, "stretch_high", p->stretch_high);

@@ -83,6 +83,7 @@ bool weir__flow_is_saturated(const weir_flow *f, int64_t l)
 {
 	const weir_flow_layer *p = &f->layers[l].public;
 
+	if (weir__flow_is_shut(f, l)) return true;
 	if (!(p->act_slope < f->options.saturated_slope * p->act_slope_limit ||
 	      p->saturated >= f->options.saturated_share))
 		return false;
@@ -169,14 +170,23 @@ static weir_verdict of_sides(weir_flow *f, const way *main)
 	return v;
 }
 
+/* Are the saturated layers the ones between these waists that let it explode? Logits so large that they shut a softmax multiply what its few
+ * open rows pass back. */
+static bool explains(const weir_flow *f, const waist *lo, const waist *hi)
+{
+	const weir_flow_summary *s = &f->sum;
+
+	return s->first_layer <= lo->first && s->last_layer >= hi->last &&
+	       (!(s->total_gain > f->options.exploding) || weir__flow_is_shut(f, s->first_layer));
+}
+
 static weir_verdict of_way(weir_flow *f, const way *y)
 {
 	weir_flow_summary *s = &f->sum;
 	int64_t lo = 0, hi = 0;
 	weir_verdict v = weir__flow_judge_way(f, y, &lo, &hi);
 
-	if ((v != WEIR_FLOW_EXPLODING || !(s->total_gain > f->options.exploding)) && find(f, weir__flow_is_saturated) &&
-	    (v != WEIR_FLOW_EXPLODING || (s->first_layer <= y->at[lo].first && s->last_layer >= y->at[hi].last))) {
+	if (find(f, weir__flow_is_saturated) && (v != WEIR_FLOW_EXPLODING || explains(f, &y->at[lo], &y->at[hi]))) {
 		s->cause = weir__flow_saturation_cause(f);
 		return WEIR_FLOW_SATURATED;
 	}

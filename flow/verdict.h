@@ -8,6 +8,7 @@
 #ifndef WEIR_FLOW_VERDICT_H
 #define WEIR_FLOW_VERDICT_H
 
+#include "engine/text.h"
 #include "flow/flow.h"
 
 /* A node that all of the gradient passes on its way from the loss to the first layer's input, and what stands between it and the
@@ -44,7 +45,10 @@ void weir__flow_budgets(weir_flow *f);
 
 /* Root mean square of the first layer's input. */
 double weir__flow_input_size(const weir_flow *f);
-bool weir__flow_is_saturated(const weir_flow *f, int64_t layer);
+bool weir__flow_is_saturated(const weir_flow *f, int64_t layer); /* its activation is, or its softmax shut */
+/* softmax.c: passes its softmax so little back that its logits are not learned? Why, with the evidence added to t. */
+bool weir__flow_is_shut(const weir_flow *f, int64_t layer);
+const char *weir__flow_shut_cause(const weir_flow *f, int64_t layer, weir__text *t);
 /* The cause, and the evidence for it, which they write. y, lo, hi: of a VANISHING or EXPLODING one. */
 const char *weir__flow_slope_cause(weir_flow *f, weir_verdict v, const way *y, int64_t lo, int64_t hi);
 const char *weir__flow_saturation_cause(weir_flow *f);

@@ -45,11 +45,13 @@ typedef struct weir_flow_options {
 	double dead_units; /* share of a layer's units that pass nothing for a whole epoch; default 0.9 */
 	double saturated_slope; /* rms f' below this share of the most that the activation can have is saturation; default 0.03 */
 	double saturated_share; /* share of outputs with f' below 1 % of its most, from which a layer is saturated; default 0.8 */
+	double shut_rows; /* share of a layer's rows of softmax that pass nothing back, from which it is saturated; default 0.8 */
 	double spike; /* deviations (1.4826 MAD of the log norm) from the median that make a spike; default 10 */
 
 	/* Thresholds of the cause and of the range of layers to blame. */
 	double flat_slope; /* largest f' seen below which the activation is the cause; default 0.5 */
 	double flat_derivative; /* share of the most that f' can be, below which an output counts as saturated; default 0.01 */
+	double flat_softmax; /* slope of a row of softmax, of that of an even one, below which it passes nothing back; default 1e-6 */
 	double fair_share; /* of a stretch's average slope that a layer at its end must make to belong to it; default 0.5 */
 	double main_share;  /* of the whole slope that a part must make to be blamed alone; default 0.7 */
 	double fair_gain;   /* gain per layer, or one over it, up to which depth is the cause; default 1.1 */
@@ -89,6 +91,12 @@ typedef struct weir_flow_layer {
 	double act_slope_max;   /* largest |f'(z)| */
 	double act_slope_limit; /* the largest that this activation can have; NaN where not known */
 	double saturated;       /* share of its outputs with |f'(z)| below 1 % of that limit */
+	/* Of softmaxes inside of the layer, as attention's: rows with two entries and more that no mask leaves out; the mean of their slopes
+	 * Σ p (1 - p) / (1 - 1/n), the trace of the Jacobian beside that of an even row of as many entries: 1 for this, 0 where all is in one
+	 * place; and the share of rows with a slope below options.flat_softmax. Logits that are given by their log_softmax count where e to the
+	 * power of it is taken. A softmax that ends in the loss does not. */
+	int64_t softmax_rows;
+	double softmax_slope, softmax_shut;
 	double theory_gain; /* of mean-field theory for the activation, the weights' actual variance and the layer's input: √chi1 */
 	/* Interval of sigma_max of the layer's Jacobian: from power iteration, from √(‖J‖₁ ‖J‖∞) (NaN above 256 rows). Once the optimiser has
 	 * changed the weights, they are of the new ones, and known for layers act(x Wᵀ + b) only. */
