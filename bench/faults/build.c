@@ -57,12 +57,55 @@ static weir_tensor *extra(const block *b, weir_tensor *z, weir_tensor *a)
 	}
 }
 
+/* 0 for a token and those before it, -inf for those behind. */
+static weir_tensor *triangle(const weir_tensor *scores)
+{
+	double v[64 * 64];
+	int64_t n = weir_extent(scores, -1);
+	weir_tensor *t = weir_full(weir_context(scores), weir_dtype_of(scores), 2, (int64_t[]){ n, n }, 0);
+
+	for (int64_t i = 0; i < n * n; i++) v[i] = i % n > i / n ? -INFINITY : 0;
+	weir_write_f64(t, v, n * n);
+	return t;
+}
+
+/* [samples, tokens, width] as [samples, heads, tokens, width / heads], and back. */
+static weir_tensor *split(weir_tensor *x, int64_t heads)
+{
+	const int64_t *s = weir_shape(x);
+
+	x = weir_reshape(x, 4, (int64_t[]){ s[0], s[1], heads, s[2] / heads });
+	return weir_permute(x, 4, (const int[]){ 0, 2, 1, 3 });
+}
+
+static weir_tensor *join(weir_tensor *x)
+{
+	const int64_t *s = weir_shape(x);
+	int64_t shape[] = { s[0], s[2], s[1] * s[3] };
+
+	return weir_reshape(weir_permute(x, 4, (const int[]){ 0, 2, 1, 3 }), 3, shape);
+}
+
+static weir_tensor *attention(const network *n, weir_tensor *q, weir_tensor *k, weir_tensor *v)
+{
+	weir_tensor *y;
+
+	if (n->heads) {
+		q = split(q, n->heads);
+		k = split(k, n->heads);
+		v = split(v, n->heads);
+	}
+	y = weir_affine(weir_matmul(q, weir_transpose(k, -1, -2)), 1 / sqrt((double)weir_extent(q, -1)), 0);
+	if (n->causal) y = weir_add(y, triangle(y));
+	y = weir_matmul(weir_softmax(y, -1), v);
+	return n->heads ? join(y) : y;
+}
+
 static weir_tensor *attend(const block *b, weir_tensor *x)
 {
-	weir_tensor *q = weir_forward(b->q, x), *k = weir_forward(b->k, x), *v = weir_forward(b->v, x), *scores;
+	weir_tensor *q = weir_forward(b->q, x), *k = weir_forward(b->k, x), *v = weir_forward(b->v, x);
 
-	scores = weir_affine(weir_matmul(q, weir_transpose(k, -1, -2)), 1 / sqrt((double)b->n->width), 0);
-	return weir_forward(b->o, weir_matmul(weir_softmax(scores, -1), v));
+	return weir_forward(b->o, attention(b->n, q, k, v));
 }
 
 /* Of operations alone, outside of any module's scope. */
@@ -70,7 +113,7 @@ static weir_tensor *by_hand(weir_module *m, weir_tensor *x)
 {
 	const block *b = weir_module_data(m);
 	const network *n = b->n;
-	weir_tensor *a, *q, *k;
+	weir_tensor *a, *q, *k, *v;
 
 	if (b->last) return weir_linear(x, b->w[0], NULL);
 	if (n->family == HAND_RESIDUAL) {
@@ -78,9 +121,8 @@ static weir_tensor *by_hand(weir_module *m, weir_tensor *x)
 	} else {
 		q = weir_linear(x, b->w[0], NULL);
 		k = weir_linear(x, b->w[1], NULL);
-		a = weir_softmax(weir_affine(weir_matmul(q, weir_transpose(k, -1, -2)), 1 / sqrt((double)n->width), 0),
-				 -1);
-		a = weir_linear(weir_matmul(a, weir_linear(x, b->w[2], NULL)), b->w[3], NULL);
+		v = weir_linear(x, b->w[2], NULL);
+		a = weir_linear(attention(n, q, k, v), b->w[3], NULL);
 	}
 	return weir_add(n->skip == 1 ? x : weir_affine(x, n->skip, 0), weir_affine(a, n->branch, 0));
 }

@@ -65,6 +65,8 @@ typedef struct network {
 	weir_init_kind init;
 	double scale; /* of the initialisation; 1 */
 	double skip, branch, gate;
+	int heads;   /* of attention; 1 */
+	bool causal; /* of attention: a token looks at itself and at those before it */
 	weir_dtype dtype;
 	int batch;     /* 16 */
 	double input;  /* root mean square of the data; 1 */

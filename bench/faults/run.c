@@ -267,8 +267,10 @@ int module_number(const char *path)
 
 const char *network_text(const network *n)
 {
-	static const char *const families[FAMILIES] = { "plain",     "normed", "residual",  "pre-norm",   "highway",
-							"recurrent", "lstm",   "attention", "transformer" };
+	static const char *const families[FAMILIES] = {
+		"plain", "normed",    "residual",         "pre-norm",          "highway",    "recurrent",
+		"lstm",  "attention", "residual by hand", "attention by hand", "transformer"
+	};
 	static const char *const acts[] = { "linear", "sigmoid", "tanh", "relu", "gelu", "silu" };
 	static const char *const inits[] = { "zeros",      "glorot",     "glorot normal", "he",
 					     "he uniform", "orthogonal", "diagonal" };
