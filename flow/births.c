@@ -12,6 +12,14 @@
 
 #include <string.h>
 
+static bool is_one_of(const weir_tensor *t, const char *const *ops, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (!strcmp(weir_node(t).op, ops[i])) return true;
+	}
+	return false;
+}
+
 static bool out_has(const weir_flow *f, const weir_tensor *t, enum kind kind)
 {
 	int64_t i = weir_node(t).index;
@@ -60,12 +68,47 @@ static int64_t below_choice(const weir_flow *f, int64_t i)
 	return i;
 }
 
+/* Do all that read node i turn its -inf into finite numbers, as a softmax does, or join it with others for one that does? With so
+ * many operations between at most. */
+static bool absorbed(const weir_flow *f, int64_t i, int64_t root, int joins)
+{
+	static const char *const absorb[] = { "softmax", "log_softmax", "exp" }, *const join[] = { "add", "where" };
+	const weir_tensor *t = weir_tape_at(f->w, i);
+	bool read = false;
+
+	for (int64_t c = i + 1; c <= root; c++) {
+		const weir_tensor *reader = weir_tape_at(f->w, c);
+		bool reads = false, goes_on;
+
+		for (int k = 0; reader && k < weir_node(reader).inputs; k++)
+			reads = reads || weir_input(reader, k) == t;
+		if (!reads) continue;
+		read = true;
+		if (is_one_of(reader, absorb, sizeof absorb / sizeof *absorb)) continue;
+		goes_on = (weir_op_of(reader)->flags & WEIR_OP_VIEW) ||
+			  is_one_of(reader, join, sizeof join / sizeof *join);
+		if (!goes_on || !joins || !absorbed(f, c, root, joins - 1)) return false;
+	}
+	return read;
+}
+
+/* A constant of -inf that masks entries of a softmax makes nothing. It does where a loss, which is inf by it, looks at a masked entry. */
+static bool is_mask(const weir_flow *f, int64_t i, int64_t root)
+{
+	const weir_tensor *t = weir_tape_at(f->w, i);
+	const weir_stats *s = &f->rec[i].out, *loss = &f->rec[root].out;
+
+	if (!is_leaf(t) || param_of(t) || s->pos_inf || s->nan || loss->pos_inf || loss->neg_inf) return false;
+	return absorbed(f, i, root, 6); /* spread, added, reshaped, moved to another axis */
+}
+
 /* wanted: bits of record.bad that the node must have; 0: it must be in a layer. */
 static int64_t forward_maker(const weir_flow *f, int64_t root, enum kind kind, uint8_t wanted)
 {
 	for (int64_t i = 0; i <= root; i++) {
 		if (wanted ? !(f->rec[i].bad & wanted) : f->rec[i].layer < 0) continue;
-		if (makes(f, weir_tape_at(f->w, i), kind)) return below_choice(f, i);
+		if (makes(f, weir_tape_at(f->w, i), kind) && !(kind == INF && is_mask(f, i, root)))
+			return below_choice(f, i);
 	}
 	return -1;
 }
@@ -75,10 +118,7 @@ static bool passes(const weir_tensor *t)
 {
 	static const char *const ops[] = { "add", "neg", "contiguous", "cast", "where" };
 
-	for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
-		if (!strcmp(weir_node(t).op, ops[i])) return true;
-	}
-	return (weir_op_of(t)->flags & WEIR_OP_VIEW) != 0;
+	return is_one_of(t, ops, sizeof ops / sizeof *ops) || (weir_op_of(t)->flags & WEIR_OP_VIEW) != 0;
 }
 
 /* Which of the operations that read t made what its gradient has, where births_rule.c could not try it out. One that works on bad values

@@ -326,6 +326,25 @@ static void a_mask_is_not_to_blame(void **state)
 	assert_true(weir_flow_step(a.f, a.loss));
 	assert_verdict(&a, WEIR_FLOW_NONFINITE, "initial weights", 1, 1);
 	assert_non_null(strstr(a.s->evidence, "net.1.weight"));
+	assert_false(a.s->first_inf.found); /* nor named as an inf */
+	close_fine(a.w);
+}
+
+/* But it is where the loss looks at a masked entry: that is where its inf comes from. */
+static void a_mask_that_is(void **state)
+{
+	net a = chain(1, (double[]){ 1 });
+	weir_tensor *x = weir_full(a.w, WEIR_F64, 2, (int64_t[]){ B, N }, 1), *mask;
+
+	(void)state;
+	mask = weir_from(a.w, WEIR_F64, 1, (int64_t[]){ N }, (double[N]){ 0, 0, 0, 0, 0, 0, 0, -INFINITY });
+	x = weir_log_softmax(weir_add(weir_forward(weir_list_at(a.list, 0), x), mask), -1);
+	x = weir_slice(x, 1, 6, 8, 1);
+	weir_backward(a.loss = weir_neg(weir_sum_all(x)));
+	assert_true(weir_flow_step(a.f, a.loss));
+	assert_int_equal(a.s->verdict, WEIR_FLOW_NONFINITE);
+	assert_true(a.s->first_inf.found);
+	assert_string_equal(a.s->first_inf.op, "input");
 	close_fine(a.w);
 }
 
@@ -650,6 +669,7 @@ int main(void)
 		cmocka_unit_test(dead),
 		cmocka_unit_test(dead_wherever_it_stands),
 		cmocka_unit_test(a_mask_is_not_to_blame),
+		cmocka_unit_test(a_mask_that_is),
 		cmocka_unit_test(evidence_says_what_is),
 		cmocka_unit_test(depth_or_weights),
 		cmocka_unit_test(flat_slope),
