@@ -10,18 +10,19 @@
  *    "own_share", "train_loss", "validation_loss" (where known),
  *    "spikes": [layers, from 1] (where there are any), "grad_spike", "loss_spike": true (where there is one), "loss_sign" (where there is one),
  *    where it was measured as a whole, per layer: "out_norm", "weight_norm", "update_ratio", "act_slope", "saturated", "dead_units",
- *    "births": [{"what": "first_inf" or "first_nan", "layer", "op", "here", "pass", "step"}] (when new)}
+ *    "births": [{"what": "first_inf", "first_nan" or "first_overflow", "layer", "op", "here", "pass", "step"}] (when new)}
  * What is not finite or not known is null. */
 #include <fcntl.h>
 
 #include "engine/json_write.h"
 #include "flow/record.h"
 
-enum { LINE = 4096, PER_LAYER = 210 }; /* bytes that a line has at most: seven numbers of a layer, a count, a spike */
+enum { TOLD = 3 };
+enum { LINE = 6144, PER_LAYER = 210 }; /* bytes that a line has at most: seven numbers of a layer, a count, a spike */
 
 typedef struct lines {
 	uint64_t layers; /* which the last header named */
-	bool told[2];    /* of the first inf, the first NaN */
+	bool told[TOLD]; /* of the first inf, NaN, overflow */
 } lines;
 
 static uint64_t layers_key(const weir_flow *f)
@@ -95,11 +96,11 @@ static void spikes(const weir_flow *f, weir__json *j)
 
 static void births(const weir_flow *f, weir__json *j, lines *own)
 {
-	const weir_flow_birth *const all[] = { &f->sum.first_inf, &f->sum.first_nan };
-	static const char *const names[] = { "first_inf", "first_nan" };
+	const weir_flow_birth *const all[] = { &f->sum.first_inf, &f->sum.first_nan, &f->sum.first_overflow };
+	static const char *const names[] = { "first_inf", "first_nan", "first_overflow" };
 	bool any = false;
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < TOLD; i++) {
 		const weir_flow_birth *b = all[i];
 
 		if (!b->found || own->told[i]) continue;

@@ -217,6 +217,31 @@ static void broken_numbers(void **state)
 	finish(&b);
 }
 
+/* An overflow that the loss does not show is told, too. */
+static void overflow_in_lines(void **state)
+{
+	bench b = make(1);
+	weir_tensor *x, *loss;
+	const char *text;
+
+	(void)state;
+	assert_true(weir_flow_record(b.f, WEIR_FLOW_JSON_LINES, "o.jsonl"));
+	for (int step = 0; step < 2; step++) {
+		weir_tape_reset(b.w);
+		weir_flow_request(b.f);
+		x = weir_affine(weir_forward(b.net, weir_full(b.w, WEIR_F32, 2, (int64_t[]){ 2, 4 }, 0.5)), 1e30, 0);
+		loss = weir_sum_all(weir_div(weir_full(b.w, WEIR_F32, 2, (int64_t[]){ 2, 4 }, 1),
+					     weir_affine(weir_mul(x, x), 1, 1)));
+		weir_backward(loss);
+		assert_true(weir_flow_step(b.f, loss));
+	}
+	text = line(slurp("o.jsonl", NULL), 1);
+	assert_text(text, "births.0.what", "first_overflow");
+	assert_text(text, "births.0.op", "mul");
+	assert_null(json_find(line(slurp("o.jsonl", NULL), 2), "births"));
+	finish(&b);
+}
+
 /* ---- errors ---- */
 
 static void can_not_begin(void **state)
@@ -519,11 +544,17 @@ static void event_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(json_lines),     cmocka_unit_test(changing_layers),
-		cmocka_unit_test(broken_numbers), cmocka_unit_test(can_not_begin),
-		cmocka_unit_test(full_disk),      cmocka_unit_test(steady),
-		cmocka_unit_test(ring),           cmocka_unit_test(ring_wraps_and_tears),
-		cmocka_unit_test(bad_rings),      cmocka_unit_test(checksum),
+		cmocka_unit_test(json_lines),
+		cmocka_unit_test(changing_layers),
+		cmocka_unit_test(broken_numbers),
+		cmocka_unit_test(overflow_in_lines),
+		cmocka_unit_test(can_not_begin),
+		cmocka_unit_test(full_disk),
+		cmocka_unit_test(steady),
+		cmocka_unit_test(ring),
+		cmocka_unit_test(ring_wraps_and_tears),
+		cmocka_unit_test(bad_rings),
+		cmocka_unit_test(checksum),
 		cmocka_unit_test(event_files),
 	};
 
