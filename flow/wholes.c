@@ -49,6 +49,9 @@ static bool add_whole(weir_flow *f, int64_t first, int64_t last)
 						      .gain_per_call = root(gain, p->call),
 						      .param_grad_norm = p->param_grad_norm,
 						      .weight_norm = p->weight_norm };
+	for (int64_t i = first; i <= last; i++) { /* what each call adds to it is not kept */
+		if (f->layers[i].public.name == p->name) f->layers[i].public.param_grad_norm = UNKNOWN;
+	}
 	return true;
 }
 

@@ -39,6 +39,8 @@ static void through_time(void **state)
 			assert_ratio(p->gain_per_call, pow(product, 1.0 / TIMES), 1e-10);
 			assert_int_equal(weir_flow_layer_at(f, p->first_layer)->call, 1);
 			assert_int_equal(weir_flow_layer_at(f, p->last_layer)->call, TIMES);
+			for (int t = 1; t <= TIMES; t++)
+				assert_true(isnan(layer_named(f, "cell.0", t)->param_grad_norm));
 			assert_ratio(p->weight_norm, norm_by_hand(weir_module_parameter(cell, 0)), 1e-12);
 			if (!step)
 				assert_ratio(p->param_grad_norm,
