@@ -36,6 +36,11 @@ void weir__free(weir_ctx *w, void *p, size_t size)
 	w->options.allocator.free(w->options.allocator.user, p, size);
 }
 
+weir_allocator weir__allocator_of(const weir_ctx *w)
+{
+	return w->options.allocator;
+}
+
 char *weir__text_copy(weir_ctx *w, const char *text)
 {
 	size_t size = strlen(text ? text : "") + 1;

@@ -20,6 +20,7 @@ enum {
 /* NULL after reporting MEMORY. size is given back to weir__free. */
 void *weir__alloc(weir_ctx *w, size_t size, size_t align);
 void weir__free(weir_ctx *w, void *p, size_t size);
+weir_allocator weir__allocator_of(const weir_ctx *w);
 /* A counted copy of text on the context; NULL text gives "". */
 char *weir__text_copy(weir_ctx *w, const char *text);
 void weir__text_free(weir_ctx *w, char *text);

@@ -256,14 +256,14 @@ static bool sensible(weir_ctx *w, const weir_flow_options *o)
 #include "flow/rules.def"
 	};
 	bool good = o->depth >= 0 && o->every >= 1 && o->budget >= 0 && o->stretch >= 0 && o->window >= 1 &&
-		    o->epoch >= 0 && o->classes >= 0 && o->vanishing < o->exploding;
+		    o->epoch >= 0 && o->classes >= 0 && o->vanishing < o->exploding && o->loss_smoothing <= 1;
 
 	for (size_t i = 0; i < sizeof above_0 / sizeof *above_0; i++) good = good && above_0[i] > 0;
 	if (!good)
 		weir_fail(
 			w, WEIR_ERR_ARGUMENT,
 			"weir_flow_watch: an option makes no sense: every and window must be 1 or more, thresholds above 0, "
-			"vanishing below exploding, all else 0 or more; weir_flow_options_init() fills in the defaults");
+			"vanishing below exploding, loss_smoothing at most 1, all else 0 or more; weir_flow_options_init() fills in the defaults");
 	return good;
 }
 
@@ -391,11 +391,19 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 			"weir_tape_reset()");
 		return false;
 	}
+	if (weir_numel(loss) != 1) {
+		weir_fail(
+			w, WEIR_ERR_SHAPE,
+			"weir_flow_step: the loss has %lld elements, but a loss is one number; hand in the sum or mean that "
+			"weir_backward() began with",
+			(long long)weir_numel(loss));
+		return false;
+	}
 	saved = weir__fp_enter(true); /* the caller's flags stay his */
 	forget_old(f, INT64_MAX);
 	f->sum.step = f->options.first_step + f->steps;
 	weir__flow_passes_end(f);
-	f->sum.loss = weir_numel(loss) == 1 && !weir_node(loss).released ? weir_item(loss) : UNKNOWN;
+	f->sum.loss = !weir_node(loss).released ? weir_item(loss) : UNKNOWN;
 	if (f->passes.several) f->sum.loss += f->passes.loss;
 	f->sum.subnormals_ieee = weir_ieee_subnormals(w);
 	if (!is_finite(f->sum.loss)) f->when.alarm |= (ALARM_NONFINITE | ALARM_SPOILT) & ~f->when.known;

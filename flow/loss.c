@@ -1,17 +1,13 @@
-/* loss.c: what the loss itself tells while training, as a practitioner reads it off the curve.
+/* loss.c: what the loss itself tells while training, as a practitioner reads it off the curve. Numbers are those of rules.def.
  *
- *   guessing    its running mean has been within 2 % of ln(classes) for 200 steps: that is the loss of giving every class the same
- *               probability, so nothing is learnt
- *   jumping     5 times it was 3 times above the best that its running mean had reached, and 2 times above where it began; until 200
- *               steps pass without such a jump. Only for losses above 0, where "3 times" means something
+ *   guessing    its running mean has been within guess_share of ln(classes) for guess_steps steps: that is the loss of giving every class
+ *               the same probability, so nothing is learnt
+ *   jumping     `jumps` times it was jump_best times above the best that its running mean had reached, and jump_first times above where it
+ *               began; until calm_steps steps pass without such a jump. Only for losses above 0, where "3 times" means something
  *   non-finite  it is inf or NaN
  *
- * The running mean is over some 20 steps; values that are not finite are left out of it. */
+ * Values that are not finite are left out of the running mean. */
 #include "flow/flow.h"
-
-enum { FLAT_STEPS = 200, CALM_STEPS = 200, JUMPS = 5 };
-
-static const double smoothing = 0.05, flat = 0.02, far_above_best = 3, above_first = 2;
 
 typedef struct weir__loss_story {
 	double guess; /* ln(classes), or 0 */
@@ -34,40 +30,42 @@ static weir__loss_story *story_of(weir_flow *f)
 	return f->story;
 }
 
-static void see_jump(weir__loss_story *s, double loss)
+static void see_jump(weir__loss_story *s, const weir_flow_options *o, double loss)
 {
-	if (s->best > 0 && loss > far_above_best * s->best && loss > above_first * s->first) {
+	if (s->best > 0 && loss > o->jump_best * s->best && loss > o->jump_first * s->first) {
 		s->jumps++;
 		s->calm = 0;
-	} else if (++s->calm >= CALM_STEPS) {
+	} else if ((double)++s->calm >= o->calm_steps) {
 		s->jumps = 0;
 	}
-	s->jumping = s->jumps >= JUMPS ? s->jumping + 1 : 0;
+	s->jumping = (double)s->jumps >= o->jumps ? s->jumping + 1 : 0;
 }
 
-static void see(weir__loss_story *s, double loss)
+static void see(weir__loss_story *s, const weir_flow_options *o, double loss)
 {
 	s->not_finite = is_finite(loss) ? 0 : s->not_finite + 1;
 	if (s->not_finite) return;
 	if (!s->begun) s->first = s->smooth = loss;
 	s->begun = true;
-	s->smooth += smoothing * (loss - s->smooth);
-	s->flat = s->guess > 0 && __builtin_fabs(s->smooth - s->guess) < flat * s->guess ? s->flat + 1 : 0;
+	s->smooth += o->loss_smoothing * (loss - s->smooth);
+	s->flat = s->guess > 0 && __builtin_fabs(s->smooth - s->guess) < o->guess_share * s->guess ? s->flat + 1 : 0;
 	if (s->smooth < s->best) s->best = s->smooth;
-	see_jump(s, loss);
+	see_jump(s, o, loss);
 }
 
 void weir__flow_loss(weir_flow *f)
 {
 	weir__loss_story *s = story_of(f);
+	bool guessing;
 
 	if (!s) return;
-	see(s, f->sum.loss);
-	f->sum.loss_sign = s->not_finite           ? WEIR_LOSS_NONFINITE
-			   : s->flat >= FLAT_STEPS ? WEIR_LOSS_GUESSING
-			   : s->jumping            ? WEIR_LOSS_JUMPING
-						   : WEIR_LOSS_PLAIN;
-	f->sum.loss_sign_steps = s->not_finite ? s->not_finite : s->flat >= FLAT_STEPS ? s->flat : s->jumping;
+	see(s, &f->options, f->sum.loss);
+	guessing = s->flat && (double)s->flat >= f->options.guess_steps;
+	f->sum.loss_sign = s->not_finite ? WEIR_LOSS_NONFINITE
+			   : guessing    ? WEIR_LOSS_GUESSING
+			   : s->jumping  ? WEIR_LOSS_JUMPING
+					 : WEIR_LOSS_PLAIN;
+	f->sum.loss_sign_steps = s->not_finite ? s->not_finite : guessing ? s->flat : s->jumping;
 }
 
 void weir__flow_loss_free(weir_flow *f)

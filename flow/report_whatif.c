@@ -2,7 +2,7 @@
  *
  *   "whatif": null where it was not run, else an array, in the order of weir_flow_trial_at(): the network as it is, then by merit:
  *       {"repair", "changed", "error": null or text, "total_gain", "gain_per_layer", "verdict": null where not measured, "loss",
- *        "loss_after", "update_norm", "nonfinite_steps", "seconds", "cost"}
+ *        "loss_after", "update_norm", "nonfinite_steps", "operations", "cost"}
  *   "whatif_steps", "advice": 0 and null where it was not run */
 #include "flow/report.h"
 #include "flow/whatif.h"
@@ -118,7 +118,7 @@ static void trial(weir__json *j, const weir_flow_trial *p)
 	weir__json_put_double(j, "loss_after", p->loss_after);
 	weir__json_put_double(j, "update_norm", p->update_norm);
 	weir__json_put_int(j, "nonfinite_steps", p->nonfinite_steps);
-	weir__json_put_double(j, "seconds", p->seconds);
+	weir__json_put_double(j, "operations", p->operations);
 	weir__json_put_double(j, "cost", p->cost);
 	weir__json_end(j);
 }

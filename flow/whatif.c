@@ -31,7 +31,7 @@ const char *weir_repair_name(weir_repair r)
 
 void weir_flow_whatif_options_init(weir_flow_whatif_options *o)
 {
-	*o = (weir_flow_whatif_options){ .repairs = (1u << WEIR_REPAIR_COUNT) - 1, .lr = 0.01, .clip = 1, .l2 = 1e-3 };
+	*o = (weir_flow_whatif_options){ .repairs = (1u << WEIR_REPAIR_CUSTOM) - 1, .lr = 0.01, .clip = 1, .l2 = 1e-3 };
 }
 
 /* ---- one trial ---- */
@@ -45,6 +45,7 @@ static weir_ctx *open_copy(const weir_ctx *w, uint64_t seed)
 	o.seed = seed;
 	o.threads = weir_threads(w);
 	o.ieee_subnormals = weir_ieee_subnormals(w);
+	o.allocator = weir__allocator_of(w);
 	return weir_open(&o);
 }
 
@@ -120,7 +121,7 @@ static void run(const weir_flow *f, weir__base *b, const weir_flow_whatif_option
 		if (g) measure(g, loss, t);
 		else t->loss = weir_item(loss);
 		weir_flow_stop(g);
-		if (weir_ok(w)) t->seconds = weir__whatif_time(loss);
+		if (weir_ok(w)) t->operations = weir__whatif_operations(loss);
 		if (weir_ok(w) && o->steps) weir__whatif_steps(loss, &d, t);
 	}
 	if (!weir_ok(w)) say_error(t, weir_error_text(w));
@@ -139,6 +140,15 @@ static bool check(weir_flow *f, const weir_tensor *loss, const weir_flow_whatif_
 	if (at < 0 || weir_tape_at(w, at) != loss)
 		weir_fail(w, WEIR_ERR_STALE,
 			  "weir_flow_whatif: the loss is not on the present tape; call it before weir_tape_reset()");
+	else if (o->repairs >> WEIR_REPAIR_COUNT)
+		weir_fail(
+			w, WEIR_ERR_ARGUMENT,
+			"weir_flow_whatif: repairs has the bit %d, which is no repair; bits are 1 << one of enum weir_repair",
+			31 - __builtin_clz(o->repairs));
+	else if ((o->repairs >> WEIR_REPAIR_CUSTOM & 1) && !o->model)
+		weir_fail(
+			w, WEIR_ERR_ARGUMENT,
+			"weir_flow_whatif: repairs has WEIR_REPAIR_CUSTOM, but model is NULL; give it the function that builds it");
 	else if (o->steps < 0)
 		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_flow_whatif: steps is %lld; it must be 0 or more",
 			  (long long)o->steps);
@@ -170,18 +180,6 @@ static weir__whatif *memory(weir_flow *f)
 	return f->whatif;
 }
 
-/* The network as it is is timed before and after the others: a busy machine may have slowed it. */
-static void costs(weir__base *b, weir__whatif *s)
-{
-	double again;
-
-	weir_flow_stop(b->f);
-	b->f = NULL;
-	again = weir__whatif_time(b->loss);
-	if (again < s->trial[0].seconds) s->trial[0].seconds = again;
-	for (int64_t i = 0; i < s->trials; i++) s->trial[i].cost = s->trial[i].seconds / s->trial[0].seconds;
-}
-
 static void try_all(const weir_flow *f, weir__base *b, const weir_flow_whatif_options *o, weir__whatif *s)
 {
 	const char *name = o->model_name ? o->model_name : weir_repair_name(WEIR_REPAIR_CUSTOM);
@@ -192,8 +190,8 @@ static void try_all(const weir_flow *f, weir__base *b, const weir_flow_whatif_op
 	for (weir_repair r = WEIR_REPAIR_NONE; r < WEIR_REPAIR_COUNT; r++) {
 		weir_flow_trial *t = &s->trial[s->trials];
 
-		if (r != WEIR_REPAIR_NONE && !(o->repairs >> r & 1)) continue;
-		if ((of_steps(r) && !o->steps) || (r == WEIR_REPAIR_CUSTOM && !o->model)) continue;
+		if (r != WEIR_REPAIR_NONE && !(o->repairs >> r & 1) && !(r == WEIR_REPAIR_CUSTOM && o->model)) continue;
+		if (of_steps(r) && !o->steps) continue;
 		*t = (weir_flow_trial){ .repair = r,
 					.name = r == WEIR_REPAIR_CUSTOM ? s->model_name : weir_repair_name(r),
 					.ok = true,
@@ -202,13 +200,13 @@ static void try_all(const weir_flow *f, weir__base *b, const weir_flow_whatif_op
 					.loss = UNKNOWN,
 					.loss_after = UNKNOWN,
 					.update_norm = UNKNOWN,
-					.seconds = UNKNOWN };
+					.operations = UNKNOWN };
 		run(f, b, o, t);
+		t->cost = t->operations / s->trial[0].operations;
 		s->trials++;
 	}
-	costs(b, s);
 	weir__whatif_sort(s);
-	weir__whatif_advise(s);
+	weir__whatif_advise(s, f->sum.verdict);
 }
 
 bool weir_flow_whatif(weir_flow *f, weir_tensor *loss, const weir_flow_whatif_options *options)

@@ -4,7 +4,7 @@
  *   whatif_advice.c  their order, and what they advise
  *   repairs.c        where a repair would change the network
  *   repairs_copy.c   the changed copy
- *   whatif_steps.c   the time of one pass, and training steps, of a copy
+ *   whatif_steps.c   what one pass computes, and training steps, of a copy
  *
  * The user's tape is copied once, into a base, and measured there; every trial copies that. So the user's context is read once and never
  * written to, and the layers are known whatever the last step measured. */
@@ -67,8 +67,8 @@ weir_tensor *weir__repair_copy(weir__base *b, const weir__recipe *r, weir_ctx *t
 /* p ← keep · p - take · g, rounded once; g may be NULL. */
 void weir__blend(weir_tensor *p, double keep, const weir_tensor *g, double take);
 
-/* The quickest of a few times of a forward and backward, in seconds. */
-double weir__whatif_time(weir_tensor *loss);
+/* Arithmetic operations of the forward pass; a backward pass has about twice as many. */
+double weir__whatif_operations(const weir_tensor *loss);
 
 /* Plain gradient descent, each step on the gradient clipped to norm clip (0: none), l2 included. */
 typedef struct weir__descent {
@@ -86,6 +86,6 @@ typedef struct weir__whatif {
 } weir__whatif;
 
 void weir__whatif_sort(weir__whatif *s);
-void weir__whatif_advise(weir__whatif *s);
+void weir__whatif_advise(weir__whatif *s, weir_verdict verdict); /* the flow's, which may be of more than this pass */
 
 #endif

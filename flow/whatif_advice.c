@@ -77,7 +77,18 @@ static void say_loss(weir__text *t, const weir__whatif *s, const weir_flow_trial
 	weir__text_double(t, s->trial[0].loss_after, 'p', 3);
 }
 
-void weir__whatif_advise(weir__whatif *s)
+/* A verdict that this pass does not show by itself, as that of units which were dead for an epoch, is no case of nothing to mend. */
+static void say_healthy(weir__text *t, weir_verdict verdict)
+{
+	if (verdict <= WEIR_FLOW_HEALTHY) {
+		weir__text_str(t, "nothing to mend");
+		return;
+	}
+	weir__text_str(t, "this pass alone is healthy, so no repair can be tried against what made the verdict ");
+	weir__text_str(t, weir_verdict_name(verdict));
+}
+
+void weir__whatif_advise(weir__whatif *s, weir_verdict verdict)
 {
 	const weir_flow_trial *none = &s->trial[0], *first = s->trials > 1 ? &s->trial[1] : none,
 			      *lowest = lowest_loss(s);
@@ -88,7 +99,7 @@ void weir__whatif_advise(weir__whatif *s)
 	if (!none->ok) {
 		weir__text_str(&t, "the network as it is could not be tried");
 	} else if (none->verdict == WEIR_FLOW_HEALTHY) {
-		weir__text_str(&t, "nothing to mend");
+		say_healthy(&t, verdict);
 		if (lowest) {
 			weir__text_str(&t, "; ");
 			say_loss(&t, s, lowest);

@@ -1,19 +1,8 @@
-/* whatif_steps.c: what a copy of a network costs, and where plain gradient descent takes it. Every pass replays the recorded loss
+/* whatif_steps.c: how much a copy of a network computes, and where plain gradient descent takes it. Every pass replays the recorded loss
  * on the copy's own tape, which reads the parameters as they are then, and takes it back. */
-#include <time.h>
-
 #include "flow/whatif.h"
 
-enum { FEWEST = 3, MOST = 10 };    /* times */
-static const double enough = 0.02; /* seconds in all */
-
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+#include <string.h>
 
 /* Parameter number *i on the tape or behind, each once; NULL behind the last. */
 static weir_tensor *next_param(const weir_ctx *w, int64_t end, int64_t *i)
@@ -34,25 +23,32 @@ static void forget_gradients(const weir_ctx *w, int64_t end)
 	for (int64_t i = 0; (p = next_param(w, end, &i));) weir_zero_grad(p);
 }
 
-double weir__whatif_time(weir_tensor *loss)
+/* Of a product of matrices two for each pair that is multiplied; of all else one for each element that is read or written, whichever are
+ * more; of views none. */
+static double operations_of(const weir_tensor *t)
 {
-	weir_ctx *w = weir_context(loss);
-	weir_place place = weir_mark(w);
-	double best = UNKNOWN, sum = 0;
+	const char *op = weir_node(t).op;
+	int64_t n = weir_numel(t);
 
-	for (int i = 0; (i < FEWEST || (i < MOST && sum < enough)) && weir_ok(w); i++) {
-		double began, t;
-
-		forget_gradients(w, place.index);
-		began = seconds();
-		weir_backward(weir_replay(loss, NULL, 0));
-		t = seconds() - began;
-		weir_rewind(w, place, NULL, 0);
-		if (!(best <= t)) best = t;
-		sum += t;
+	if (weir_op_of(t)->flags & WEIR_OP_VIEW) return 0;
+	if (!strcmp(op, "matmul") || !strcmp(op, "linear"))
+		return 2 * (double)n * (double)weir_extent(weir_input(t, 0), -1);
+	for (int k = 0; k < weir_node(t).inputs; k++) {
+		if (weir_numel(weir_input(t, k)) > n) n = weir_numel(weir_input(t, k));
 	}
-	forget_gradients(w, place.index);
-	return weir_ok(w) ? best : UNKNOWN;
+	return (double)n;
+}
+
+double weir__whatif_operations(const weir_tensor *loss)
+{
+	double sum = 0;
+
+	for (int64_t i = 0; i <= weir_node(loss).index; i++) {
+		const weir_tensor *t = weir_tape_at(weir_context(loss), i);
+
+		if (t && !is_leaf(t) && weir_node(t).recorded) sum += operations_of(t);
+	}
+	return sum;
 }
 
 static double element(const weir_tensor *t, int64_t i)

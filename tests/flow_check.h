@@ -77,11 +77,16 @@ static MAY_BE_UNUSED const char *layers_text(const weir_flow *f)
 	return text;
 }
 
-/* backward, flow step; the layers must read so. */
-static MAY_BE_UNUSED void assert_layers(weir_flow *f, weir_tensor *loss, const char *want)
+static MAY_BE_UNUSED void backward_step(weir_flow *f, weir_tensor *loss)
 {
 	weir_backward(loss);
 	weir_flow_step(f, loss);
+}
+
+/* backward, flow step; the layers must read so. */
+static MAY_BE_UNUSED void assert_layers(weir_flow *f, weir_tensor *loss, const char *want)
+{
+	backward_step(f, loss);
 	assert_fine(weir_context(loss));
 	assert_string_equal(layers_text(f), want);
 }

@@ -125,15 +125,14 @@ static void bad_losses(void **state)
 	weir_clear_error(n.w);
 	assert_false(weir_flow_step(f, weir_module_parameter(n.m, 99)));
 	weir_clear_error(n.w);
-	/* not a number, or no result: they can be measured */
-	assert_true(weir_flow_step(f, many));
-	check_outputs(n.w, f);
-	assert_true(weir_flow_step(f, n.x));
-	check_outputs(n.w, f);
+	/* several numbers are no loss */
+	assert_false(weir_flow_step(f, many));
+	assert_error(n.w, WEIR_ERR_SHAPE, "weir_flow_step: the loss has");
+	assert_false(weir_flow_step(f, weir_argmax(many, 1, false)));
+	assert_error(n.w, WEIR_ERR_SHAPE, "weir_flow_step: the loss has");
+	/* no result, or not a number: they can be measured */
 	constant = weir_scalar(n.w, WEIR_F64, NAN);
 	assert_true(weir_flow_step(f, constant));
-	check_outputs(n.w, f);
-	assert_true(weir_flow_step(f, weir_argmax(many, 1, false)));
 	check_outputs(n.w, f);
 	assert_true(weir_flow_step(f, loss));
 	assert_int_equal(weir_flow_layer_count(f), 3);
@@ -319,7 +318,8 @@ static void bad_whatifs(void **state)
 	weir_clear_error(n.w);
 	check_outputs(n.w, f);
 	weir_flow_whatif_options_init(&o);
-	o.repairs = UINT32_MAX;
+	o.repairs |= 1u << WEIR_REPAIR_CUSTOM;
+	REFUSED(weir_flow_whatif(f, loss, &o)); /* without a model */
 	o.model = bad_model;
 	o.model_name = "a\nb\x1b[2J\xff, longer than it may be: 12345678901234567890123456789012345678901234567890";
 	for (int k = 0; k < 2; k++) {
@@ -330,10 +330,16 @@ static void bad_whatifs(void **state)
 	}
 	o.repairs = 0;
 	assert_true(weir_flow_whatif(f, loss, &o));
+	assert_int_equal(weir_flow_trial_count(f), 2); /* a model is tried always */
+	o.model = NULL;
+	assert_true(weir_flow_whatif(f, loss, &o));
 	assert_int_equal(weir_flow_trial_count(f), 1);
+	o.model = bad_model;
 	o.lr = 1e300;
 	o.steps = 3;
 	o.repairs = UINT32_MAX;
+	REFUSED(weir_flow_whatif(f, loss, &o)); /* no such repairs */
+	o.repairs = (1u << WEIR_REPAIR_COUNT) - 1;
 	assert_true(weir_flow_whatif(f, loss, &o));
 	check_outputs(n.w, f);
 	close_fine(n.w);

@@ -117,8 +117,7 @@ static void layer_norm_is_a_layer(void **state)
 	weir_module_add(net, NULL, weir_layer_norm_new(w, N, 1e-5));
 	weir_module_add(net, NULL, weir_tanh_new(w));
 	weir_module_add(net, NULL, square(w));
-	weir_backward(weir_mean_all(weir_forward(net, input(w))));
-	weir_flow_step(f, weir_tape_at(w, weir_tape_length(w) - 1));
+	backward_step(f, weir_mean_all(weir_forward(net, input(w))));
 	assert_fine(w);
 	assert_int_equal(weir_flow_layer_count(f), 3);
 	assert_string_equal(weir_flow_layer_at(f, 1)->name, "net.1");
@@ -168,8 +167,7 @@ static void through_time(void **state)
 	(void)state;
 	for (int t = 0; t < T; t++)
 		h = weir_add(weir_forward(cell, h), weir_full(w, WEIR_F64, 2, (int64_t[]){ B, N }, 0.1));
-	weir_backward(weir_sum_all(h));
-	weir_flow_step(f, weir_tape_at(w, weir_tape_length(w) - 1));
+	backward_step(f, weir_sum_all(h));
 	assert_fine(w);
 	assert_int_equal(weir_flow_layer_count(f), T);
 	for (int t = 0; t < T; t++) {
@@ -202,8 +200,7 @@ static void two_layers_joined(void **state)
 		x = weir_forward(u, weir_normal(w, WEIR_F64, 2, (int64_t[]){ B, N }, 0, 1));
 		h[t] = weir_retain_grad(weir_tanh(weir_add(x, weir_forward(v, h[t - 1]))));
 	}
-	weir_backward(weir_sum_all(h[T]));
-	weir_flow_step(f, weir_tape_at(w, weir_tape_length(w) - 1));
+	backward_step(f, weir_sum_all(h[T]));
 	assert_fine(w);
 	for (int t = 2; t <= T; t++) {
 		const weir_flow_layer *p = layer_named(f, "rnn.w", t);

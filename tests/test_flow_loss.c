@@ -1,6 +1,8 @@
 /* test_flow_loss.c: what a loss of the test's making tells, and the figures of validation. */
 #include "tests/flow_check.h"
 
+#include "flow/flow.h"
+
 typedef struct watched {
 	weir_ctx *w;
 	weir_tensor *p;
@@ -135,6 +137,41 @@ static void not_finite(void **state)
 	close_fine(n.w);
 }
 
+/* Each number that these signs hang on is an option. */
+static void options_move_them(void **state)
+{
+	watched n = make(10);
+	weir_flow_options *o = &n.f->options;
+
+	(void)state;
+	o->guess_steps = 5;
+	for (int i = 0; i < 5; i++) step(&n, log(10) * 1.01);
+	assert_sign(&n, WEIR_LOSS_GUESSING, 5);
+	o->guess_share = 0.005;
+	step(&n, log(10) * 1.01);
+	assert_sign(&n, WEIR_LOSS_PLAIN, 0);
+	o->loss_smoothing = 1; /* the last loss alone */
+	step(&n, log(10));
+	assert_sign(&n, WEIR_LOSS_PLAIN, 0);
+	for (int i = 0; i < 4; i++) step(&n, log(10));
+	assert_sign(&n, WEIR_LOSS_GUESSING, 5);
+	o->jumps = 1;
+	step(&n, 1);
+	step(&n, 2.9);
+	assert_sign(&n, WEIR_LOSS_PLAIN, 0);
+	o->jump_best = 2.5;
+	step(&n, 2.9); /* but not above twice where it began */
+	assert_sign(&n, WEIR_LOSS_PLAIN, 0);
+	o->jump_first = 1.1;
+	step(&n, 2.9);
+	assert_sign(&n, WEIR_LOSS_JUMPING, 1);
+	o->calm_steps = 2;
+	step(&n, 1);
+	step(&n, 1);
+	assert_sign(&n, WEIR_LOSS_PLAIN, 0);
+	close_fine(n.w);
+}
+
 static void validation(void **state)
 {
 	watched n = make(0);
@@ -164,8 +201,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(guessing),    cmocka_unit_test(not_guessing), cmocka_unit_test(jumping),
-		cmocka_unit_test(not_jumping), cmocka_unit_test(not_finite),   cmocka_unit_test(validation),
-		cmocka_unit_test(names),
+		cmocka_unit_test(not_jumping), cmocka_unit_test(not_finite),   cmocka_unit_test(options_move_them),
+		cmocka_unit_test(validation),  cmocka_unit_test(names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

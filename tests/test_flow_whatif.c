@@ -193,7 +193,7 @@ static void order(void **state)
 			assert_true(mending == (t->verdict == WEIR_FLOW_HEALTHY));
 			if (!(d >= last)) fail_msg("%s: %g after %g", t->name, d, last);
 			last = d;
-			assert_true(t->seconds > 0 && t->cost > 0);
+			assert_true(t->operations > 0 && t->cost > 0);
 			assert_true(isfinite(t->loss_after) == (steps > 0));
 			assert_true(isfinite(t->update_norm) == (steps > 0));
 		}
@@ -771,6 +771,120 @@ static void reported(void **state)
 	close_fine(w);
 }
 
+/* What a copy computes is counted, so it is the same however busy the machine is. */
+static void cost_by_hand(void **state)
+{
+	static const double layers = 2. * B * (IN * WIDE + (DEEP - 1) * WIDE * WIDE + WIDE * OUT),
+			    units = (double)DEEP * B * WIDE;
+	double first = 0;
+
+	(void)state;
+	for (int run = 0; run < 2; run++) {
+		weir_ctx *w = open_ieee(WEIR_F64);
+		weir_flow *f = watch_all(w);
+		weir_tensor *loss = loss_of(stack(w, WEIR_ACT_RELU, WEIR_INIT_HE, FLAT), WEIR_F64);
+		const weir_flow_trial *none, *wide;
+
+		measure(f, loss);
+		try_all(f, loss, 0, 0.01);
+		none = trial_of(f, WEIR_REPAIR_NONE);
+		wide = trial_of(f, WEIR_REPAIR_RESIDUAL);
+		assert_near(none->operations, layers + units + B * OUT, 0);
+		assert_near(wide->operations, none->operations + (DEEP - 1) * B * WIDE, 0);
+		assert_near(wide->cost, wide->operations / none->operations, 1e-15);
+		assert_true(trial_of(f, WEIR_REPAIR_HE)->cost == 1);
+		if (run) assert_true(trial_of(f, WEIR_REPAIR_LAYER_NORM)->cost == first);
+		first = trial_of(f, WEIR_REPAIR_LAYER_NORM)->cost;
+		assert_true(first > 1 && first < 2);
+		close_fine(w);
+	}
+}
+
+/* Advice does not contradict a verdict that this pass alone does not show. */
+static void dead_for_an_epoch(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F64);
+	weir_flow *f;
+	weir_flow_options o;
+	weir_module *m = weir_sequential_new(w, "mlp"), *l[2];
+	weir_tensor *x, *loss = NULL;
+
+	(void)state;
+	weir_flow_options_init(&o);
+	o.every = 1;
+	o.budget = 0;
+	o.dead_units = 0.4;
+	f = weir_flow_watch(w, &o);
+	for (int i = 0; i < 2; i++) weir_module_add(m, NULL, l[i] = weir_linear_new(w, IN, IN, WEIR_INIT_HE));
+	for (int i = 0; i < IN / 2; i++) ((double *)weir_data_mut(weir_module_parameter(l[0], 1), NULL))[i] = -1e3;
+	for (int step = 0; step < 2; step++) {
+		weir_tape_reset(w);
+		x = weir_relu(weir_forward(l[0], noisy(w, WEIR_F64, B, IN)));
+		loss = weir_sum_all(weir_square(weir_forward(l[1], x)));
+		measure(f, loss);
+		try_all(f, loss, 0, 0.01);
+		if (!step) assert_string_equal(weir_flow_advice(f), "nothing to mend");
+		if (!step) weir_flow_epoch(f);
+	}
+	assert_int_equal(weir_flow_verdict(f), WEIR_FLOW_DEAD);
+	assert_int_equal(trial_of(f, WEIR_REPAIR_NONE)->verdict, WEIR_FLOW_HEALTHY);
+	assert_string_equal(weir_flow_advice(f),
+			    "this pass alone is healthy, so no repair can be tried against what made the verdict dead");
+	close_fine(w);
+}
+
+/* ---- the caller's allocator ---- */
+
+typedef struct counted {
+	int64_t calls, open;
+} counted;
+
+static void *count_alloc(void *user, size_t size, size_t align)
+{
+	counted *c = user;
+
+	c->calls++;
+	c->open++;
+	return aligned_alloc(align, (size + align - 1) / align * align);
+}
+
+static void count_free(void *user, void *p, size_t size)
+{
+	counted *c = user;
+
+	(void)size;
+	c->open--;
+	free(p);
+}
+
+/* Copies take their memory where the user's context does. */
+static void by_his_allocator(void **state)
+{
+	counted c = { 0 };
+	weir_options o;
+	weir_ctx *w;
+	weir_flow *f;
+	weir_tensor *loss;
+	int64_t before, own;
+
+	(void)state;
+	weir_options_init(&o);
+	o.handler = NULL;
+	o.allocator = (weir_allocator){ count_alloc, count_free, &c };
+	w = weir_open(&o);
+	f = watch_all(w);
+	loss = loss_of(stack(w, WEIR_ACT_TANH, WEIR_INIT_GLOROT, FLAT), WEIR_F32);
+	measure(f, loss);
+	before = c.open;
+	own = c.calls - (int64_t)weir_memory_of(w).allocator_calls;
+	try_all(f, loss, 0, 0.01);
+	own = c.calls - (int64_t)weir_memory_of(w).allocator_calls - own;
+	if (own < 2 * weir_flow_trial_count(f)) fail_msg("%lld calls for the copies", (long long)own);
+	assert_in_range(c.open - before, 0, 4); /* the trials' list; copies gave all back */
+	close_fine(w);
+	assert_int_equal(c.open, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -790,6 +904,9 @@ int main(void)
 		cmocka_unit_test(untouched),
 		cmocka_unit_test(whatever_was_measured),
 		cmocka_unit_test(reported),
+		cmocka_unit_test(cost_by_hand),
+		cmocka_unit_test(dead_for_an_epoch),
+		cmocka_unit_test(by_his_allocator),
 	};
 
 	return cmocka_run_group_tests_name("flow_whatif", tests, NULL, NULL);

@@ -48,6 +48,15 @@ typedef struct weir_flow_options {
 	double shut_rows; /* share of a layer's rows of softmax that pass nothing back, from which it is saturated; default 0.8 */
 	double spike; /* deviations (1.4826 MAD of the log norm) from the median that make a spike; default 10 */
 
+	/* What the loss itself tells (weir_loss_sign). */
+	double loss_smoothing; /* weight of a step in the loss's running mean; default 0.05 */
+	double guess_share; /* distance from ln(classes), of this, up to which the running mean is a guess's; default 0.02 */
+	double guess_steps; /* steps for which it is, from which it is guessing; default 200 */
+	double jump_best;   /* times the best running mean so far, above which a loss has jumped; default 3 */
+	double jump_first;  /* times the first loss, above which it must be, too; default 2 */
+	double jumps;       /* from which it is jumping; default 5 */
+	double calm_steps;  /* without a jump, after which those before are forgotten; default 200 */
+
 	/* Thresholds of the cause and of the range of layers to blame. */
 	double flat_slope; /* largest f' seen below which the activation is the cause; default 0.5 */
 	double flat_derivative; /* share of the most that f' can be, below which an output counts as saturated; default 0.01 */
@@ -105,13 +114,14 @@ typedef struct weir_flow_layer {
 	int64_t units,
 		dead_units; /* units of its last activation, and those that passed nothing in the last epoch; -1: not known */
 	double delta_median,
-		delta_spread;   /* median and 1.4826 MAD of log₂ ‖delta‖ over the window, finite values only */
-	int64_t spikes;         /* steps so far whose ‖delta‖ was a spike */
-	bool spike;             /* this step's is */
-	double param_grad_norm; /* ‖dL/d parameters‖ as accumulated, before any clipping */
-	double update_ratio;    /* largest of its parameters' */
-	double out_zeros;       /* share of exact zeros in the output */
-	double zeros;           /* share of exact zeros in the gradient at the output */
+		delta_spread; /* median and 1.4826 MAD of log₂ ‖delta‖ over the window, finite values only */
+	int64_t spikes;       /* steps so far whose ‖delta‖ was a spike */
+	bool spike;           /* this step's is */
+	double param_grad_norm; /* ‖dL/d parameters‖ as accumulated, before any clipping; NaN for calls of a module that is called several times: the
+				 * sum over them is weir_flow_whole's */
+	double update_ratio;                   /* largest of its parameters' */
+	double out_zeros;                      /* share of exact zeros in the output */
+	double zeros;                          /* share of exact zeros in the gradient at the output */
 	int64_t subnormals, nonfinite;         /* counts in the gradient at the output */
 	int64_t out_subnormals, out_nonfinite; /* counts in the output */
 } weir_flow_layer;
@@ -243,7 +253,8 @@ WEIR_API weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o);
 WEIR_API void weir_flow_stop(weir_flow *f); /* before weir_close */
 /* Ends a step: call after weir_backward(loss) (and the optimiser's step, if there is one), before the tape is reset. Returns whether to go
  * on: false after an error, or after options.stop asked for the end. All backwards since the last call are of this step, as those of
- * micro-batches whose gradients add up: norms are then root sums of squares, those of parameters the accumulated gradient's, the loss is their sum. */
+ * micro-batches whose gradients add up: norms are then root sums of squares, those of parameters the accumulated gradient's, the loss is their sum.
+ * Errors: STALE where the loss is not on the present tape, SHAPE where it is not one number. */
 WEIR_API bool weir_flow_step(weir_flow *f, weir_tensor *loss);
 WEIR_API bool weir_flow_stopped(const weir_flow *f);
 /* The next step is measured as a whole. Call it before its forward pass. */
@@ -371,13 +382,14 @@ WEIR_API const char *weir_repair_name(weir_repair r); /* "ReLU + He initialisati
 typedef weir_tensor *weir_flow_model(weir_ctx *w, void *user);
 
 typedef struct weir_flow_whatif_options {
-	uint32_t repairs; /* bit 1 << weir_repair for each to try; default all; CUSTOM needs model */
+	uint32_t
+		repairs; /* bit 1 << weir_repair for each to try; default all but CUSTOM, which needs model; any other bit is an error */
 	int64_t steps; /* training steps on the same batch, with plain gradient descent; default 0: one forward and backward */
 	double lr;              /* of these steps; default 0.01 */
 	double clip;            /* norm that CLIP clips to; default 1 */
 	double l2;              /* lambda that L2 adds for parameters of rank 2 and more; default 1e-3 */
 	uint64_t seed;          /* of fresh weights */
-	weir_flow_model *model; /* for CUSTOM; NULL: none */
+	weir_flow_model *model; /* tried as CUSTOM, whether or not repairs names it; NULL: none */
 	const char *model_name; /* its name in the report; copied; NULL: "the caller's own" */
 	void *user;
 } weir_flow_whatif_options;
@@ -395,8 +407,9 @@ typedef struct weir_flow_trial {
 	double loss_after;       /* after the steps, without the L2 term; NaN where they broke off */
 	double update_norm;      /* mean ‖update‖ over the steps that were made */
 	int64_t nonfinite_steps; /* steps that were not made because a loss or gradient was not finite, which ends them */
-	double seconds;          /* one forward and backward, the quickest of a few */
-	double cost;             /* that, over that of the network as it is */
+	double operations; /* arithmetic ones of a forward pass, of which backward has about twice as many: for each product of matrices
+				  * two per pair of numbers, for all else one per element. No clock: the same on every machine, however busy */
+	double cost; /* that, over that of the network as it is */
 	char error[160];
 } weir_flow_trial;
 
