@@ -208,8 +208,11 @@ static void slope_line(const weir_flow_summary *s, weir__text *t, FILE *file)
 		weir__text_str(t, "   theory ");
 		weir__report_ratio(t, __builtin_sqrt(s->chi1));
 	}
-	if (is_finite(s->xi) && figure(t, "   depth scale xi ", s->xi, 'p', 3)) weir__text_str(t, " layers");
-	figure(t, "   fixed point q* ", s->q_star, 'p', 3);
+	if (s->xi == s->xi) weir__text_str(t, "   depth scale xi ");
+	if (s->xi == s->xi) weir__report_depth_scale(t, s->xi);
+	if (s->xi >= 0 && is_finite(s->xi)) weir__text_str(t, " layers");
+	if (s->q_star == s->q_star) weir__text_str(t, "   fixed point q* ");
+	if (s->q_star == s->q_star) weir__report_fixed_point(t, s->q_star);
 	flush(t, file);
 }
 

@@ -22,6 +22,9 @@ void weir__report_ratio(weir__text *t, double x);
 /* 2^bits: 2.2e-03, and beyond the range of a double 10^-1234. */
 void weir__report_power(weir__text *t, double bits);
 /* 22,474 */
+/* Of mean-field theory. Where the gradient grows with depth there is no scale that it falls over; where q grows, no fixed point: "none". */
+void weir__report_depth_scale(weir__text *t, double xi);
+void weir__report_fixed_point(weir__text *t, double q);
 void weir__report_thousands(weir__text *t, int64_t n);
 void weir__report_name(weir__text *t, const weir_flow_layer *p); /* "rnn.cell #3" */
 const char *weir__column_name(int column);

@@ -20,6 +20,19 @@ void weir__report_ratio(weir__text *t, double x)
 	else weir__report_number(t, x, 'e', 1);
 }
 
+void weir__report_depth_scale(weir__text *t, double xi)
+{
+	if (xi < 0) weir__text_str(t, "none");
+	else if (xi > 0 && !is_finite(xi)) weir__text_str(t, "unlimited");
+	else weir__report_number(t, xi, 'p', 3);
+}
+
+void weir__report_fixed_point(weir__text *t, double q)
+{
+	if (q > 0 && !is_finite(q)) weir__text_str(t, "none");
+	else weir__report_number(t, q, 'p', 3);
+}
+
 void weir__report_power(weir__text *t, double bits)
 {
 	if (bits != bits || (bits > -1022 && bits < 1023)) {

@@ -175,8 +175,10 @@ static void of_layers(page *g)
 	number(g, "R² of the slope", s->r2, 'f', 3);
 	if (s->chi1 >= 0) weir__report_ratio(&g->t, __builtin_sqrt(s->chi1));
 	figure(g, "theory: gain per layer, √χ₁");
-	number(g, "theory: depth scale ξ, layers", s->xi, 'p', 3);
-	number(g, "theory: fixed point q*", s->q_star, 'p', 3);
+	if (s->xi == s->xi) weir__report_depth_scale(&g->t, s->xi);
+	figure(g, "theory: depth scale ξ, layers");
+	if (s->q_star == s->q_star) weir__report_fixed_point(&g->t, s->q_star);
+	figure(g, "theory: fixed point q*");
 	weir__report_budget(&g->t, &s->f32, " more such layers");
 	figure(g, "f32");
 	weir__report_budget(&g->t, &s->bf16, " more such layers");

@@ -12,7 +12,8 @@
  *    "modules": [called several times: {"name", "calls", "first", "last" (places in layers, from 1), "gain", "gain_per_call",
  *        "param_grad_norm", "weight_norm"}],
  *    "slope": {"gain_per_layer", "bits_per_layer", "r2"},
- *    "theory": {"gain_per_layer" (sqrt of chi1), "q_star", "chi1", "xi"},
+ *    "theory": {"gain_per_layer" (sqrt of chi1), "q_star" (null where q grows without bound), "chi1", "xi" (null
+ *        where chi1 is 1 or above: nothing falls)},
  *    "total": {"gain", "actual_bits", "bound_bits", "slack_bits"},
  *    "budget": {"f32", "bf16", "f16": {"subnormal", "zero", "overflow": layers}},
  *    "norms": {"parameters", "gradients", "update"},
@@ -169,7 +170,7 @@ static void over_depth(weir__json *j, const weir_flow_summary *s)
 	weir__json_put_double(j, "gain_per_layer", s->chi1 >= 0 ? __builtin_sqrt(s->chi1) : UNKNOWN);
 	weir__json_put_double(j, "q_star", s->q_star);
 	weir__json_put_double(j, "chi1", s->chi1);
-	weir__json_put_double(j, "xi", s->xi);
+	weir__json_put_double(j, "xi", s->xi < 0 ? UNKNOWN : s->xi);
 	weir__json_end(j);
 	weir__json_put_object(j, "total");
 	weir__json_put_double(j, "gain", s->total_gain);

@@ -312,6 +312,15 @@ static void every_number(void **state)
 	for (size_t i = 0; i < sizeof shown / sizeof *shown; i++) {
 		if (!strstr(t, shown[i])) fail_msg("\"%s\" is not in:\n%s", shown[i], t);
 	}
+	f->sum.xi = -1.233;
+	f->sum.q_star = INFINITY;
+	assert_non_null(strstr(report(f, WEIR_FLOW_TABLE, NULL), "   depth scale xi none   fixed point q* none\n"));
+	t = report(f, WEIR_FLOW_JSON, NULL);
+	assert_number(t, "theory.xi", NAN, 0);
+	assert_number(t, "theory.q_star", NAN, 0);
+	f->sum.xi = INFINITY;
+	f->sum.q_star = 1;
+	assert_non_null(strstr(report(f, WEIR_FLOW_TABLE, NULL), "   depth scale xi unlimited   fixed point q* 1\n"));
 	t = report(f, WEIR_FLOW_JSON, NULL);
 	assert_number(t, "layers.3.stretch_high", 0.9012, 0);
 	assert_number(t, "layers.3.dead_units", 7, 0);
