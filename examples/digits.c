@@ -29,7 +29,8 @@ int main(void)
 			x = weir_forward(weir_list_at(net, i), x);
 			if (i < DEPTH) x = weir_relu(x);
 		}
-		loss = weir_add(weir_cross_entropy(x, y), weir_l2_penalty(net, 1e-4));
+		loss = weir_cross_entropy(x, y);
+		loss = weir_add(loss, weir_l2_penalty(net, 1e-4));
 		if (step == STEPS) weir_on_grad(w, log_norm, stderr, NULL);
 		weir_backward(loss);
 		weir_optim_step(sgd);                     /* uses up the gradients */

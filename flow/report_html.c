@@ -314,7 +314,7 @@ static void trial(page *g, const weir_flow_trial *p, bool changed)
 		      { p->gain_per_layer, 'f', 3 },
 		      { p->loss, 'p', 4 },
 		      { p->loss_after, 'p', 4 },
-		      { p->cost, 'f', 1 } };
+		      { p->cost, 'f', 2 } };
 
 	fputs("<tr><td>", g->file);
 	weir__html_text(g->file, p->name);

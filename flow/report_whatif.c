@@ -77,7 +77,7 @@ static void line(const weir__whatif *s, const weir_flow_trial *p, weir__text *t,
 	if (s->steps && p->nonfinite_steps) word(t, "not finite", NUMBER);
 	else if (s->steps) figure(t, p->loss_after, 'p', 4);
 	if (s->steps) figure(t, p->update_norm, 'e', 1);
-	figure(t, p->cost, 'f', 1);
+	figure(t, p->cost, 'f', 2);
 	end_line(t, file);
 }
 

@@ -15,6 +15,11 @@
 #include "flow/verdict.h"
 
 enum { INSIDE = 1 }; /* of record.way, which way.c clears before it begins */
+enum {
+	ROWS = 256, /* of a softmax that are looked at: their share that is shut is known to 3 % */
+	PRIME = 1000003,
+	SIDE = 8,
+};
 
 /* ---- which ---- */
 
@@ -152,49 +157,63 @@ static double top_of_mask(const rows *r, int64_t from)
 	return top;
 }
 
-/* Is the logit at this place masked? */
-static bool left_out(const rows *r, int64_t place, double top)
+/* Is the logit at this place of the row that begins at `from` masked? top: NaN before it was asked for. */
+static bool left_out(const rows *r, int64_t from, int64_t place, double *top)
 {
 	double z = at(r->z, r->from, place), least = weir_dtype_of(r->z) == WEIR_F32 ? 104 : 746; /* e^-least is 0 */
 
-	return z == -__builtin_inf() || (r->plain && z - at(r->z, r->plain, place) < top - least);
+	if (z == -__builtin_inf()) return true;
+	if (!r->plain) return false;
+	if (*top != *top) *top = top_of_mask(r, from);
+	return z - at(r->z, r->plain, place) < *top - least;
 }
 
 /* Entries of row i that are 0 by a mask; all that are 0 where the logits are gone. */
 static int64_t masked(const rows *r, int64_t i)
 {
 	int64_t from = begin_of(r->z, i), step = step_of(r->z), n = 0;
-	double top = top_of_mask(r, from);
+	double top = UNKNOWN;
 
 	for (int64_t k = 0; k < r->n; k++) {
-		if (at(r->p, r->to, i * r->n + k) == 0) n += !r->from || left_out(r, from + k * step, top);
+		if (at(r->p, r->to, i * r->n + k) == 0) n += !r->from || left_out(r, from, from + k * step, &top);
 	}
 	return n;
 }
 
+/* Σ p (1 - p), in a few sums side by side, and the number of zeros. */
+#define TRACE_OF(type)                                                                                      \
+	static double trace_of_##type(const type *p, int64_t n, int64_t *zeros)                             \
+	{                                                                                                   \
+		double sum[SIDE] = { 0 }, all = 0;                                                          \
+		int64_t k = 0, none = 0;                                                                    \
+                                                                                                            \
+		for (; k + SIDE <= n; k += SIDE) {                                                          \
+			for (int j = 0; j < SIDE; j++) sum[j] += (double)p[k + j] * (1 - (double)p[k + j]); \
+		}                                                                                           \
+		for (; k < n; k++) all += (double)p[k] * (1 - (double)p[k]);                                \
+		for (int j = 0; j < SIDE; j++) all += sum[j];                                               \
+		for (k = 0; k < n; k++) none += p[k] == 0;                                                  \
+		*zeros = none;                                                                              \
+		return all;                                                                                 \
+	}
+TRACE_OF(float)
+TRACE_OF(double)
+
 /* The slope of row i; NaN where it has none. */
 static double slope_of(const rows *r, int64_t i)
 {
-	double sum = 0;
-	int64_t zeros = 0, left = r->n;
+	int64_t zeros, left = r->n;
+	double sum = weir_dtype_of(r->p) == WEIR_F32 ? trace_of_float((const float *)r->to + i * r->n, r->n, &zeros)
+						     : trace_of_double((const double *)r->to + i * r->n, r->n, &zeros);
 
-	if (weir_dtype_of(r->p) == WEIR_F32) {
-		const float *p = (const float *)r->to + i * r->n;
-
-		for (int64_t k = 0; k < r->n; k++) {
-			sum += (double)p[k] * (1 - (double)p[k]);
-			zeros += p[k] == 0;
-		}
-	} else {
-		const double *p = (const double *)r->to + i * r->n;
-
-		for (int64_t k = 0; k < r->n; k++) {
-			sum += p[k] * (1 - p[k]);
-			zeros += p[k] == 0;
-		}
-	}
 	if (zeros) left -= masked(r, i);
 	return left > 1 ? sum / (1 - 1 / (double)left) : UNKNOWN;
+}
+
+/* Of many rows some from everywhere: by steps of a prime, so that no period of samples, heads or places is met. */
+static int64_t chosen(const rows *r, int64_t i)
+{
+	return r->count > ROWS ? i * PRIME % r->count : i;
 }
 
 /* Adds the rows of one softmax to those of its layer. Sums; means are made of them at the end. */
@@ -203,8 +222,8 @@ static void add(const weir_flow *f, layer *l, const rows *r)
 	weir_flow_layer *to = &l->public;
 
 	if (!to->softmax_rows) to->softmax_slope = to->softmax_shut = 0;
-	for (int64_t i = 0; i < r->count; i++) {
-		double s = slope_of(r, i);
+	for (int64_t i = 0; i < r->count && i < ROWS; i++) {
+		double s = slope_of(r, chosen(r, i));
 
 		if (s != s) continue;
 		to->softmax_rows++;
@@ -286,14 +305,14 @@ static double spread_of(const rows *r)
 {
 	double all = 0, count = 0;
 
-	for (int64_t i = 0; r->from && i < r->count; i++) {
-		int64_t from = begin_of(r->z, i), step = step_of(r->z);
-		double top = top_of_mask(r, from), sum = 0, squares = 0, n = 0;
+	for (int64_t i = 0; r->from && i < r->count && i < ROWS; i++) {
+		int64_t from = begin_of(r->z, chosen(r, i)), step = step_of(r->z);
+		double top = UNKNOWN, sum = 0, squares = 0, n = 0;
 
 		for (int64_t k = 0; k < r->n; k++) {
 			double z = at(r->z, r->from, from + k * step);
 
-			if (left_out(r, from + k * step, top)) continue;
+			if (left_out(r, from, from + k * step, &top)) continue;
 			sum += z, squares += z * z, n += 1;
 		}
 		if (n < 2) continue;

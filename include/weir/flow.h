@@ -100,7 +100,7 @@ typedef struct weir_flow_layer {
 	double act_slope_max;   /* largest |f'(z)| */
 	double act_slope_limit; /* the largest that this activation can have; NaN where not known */
 	double saturated;       /* share of its outputs with |f'(z)| below 1 % of that limit */
-	/* Of softmaxes inside of the layer, as attention's: rows with two entries and more that no mask leaves out; the mean of their slopes
+	/* Of softmaxes inside of the layer, as attention's: rows (of each softmax at most 256, from everywhere) with two entries and more that no mask leaves out; the mean of their slopes
 	 * Σ p (1 - p) / (1 - 1/n), the trace of the Jacobian beside that of an even row of as many entries: 1 for this, 0 where all is in one
 	 * place; and the share of rows with a slope below options.flat_softmax. Logits that are given by their log_softmax count where e to the
 	 * power of it is taken. A softmax that ends in the loss does not. */
