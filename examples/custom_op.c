@@ -66,7 +66,7 @@ static weir_tensor *cube(weir_tensor *x)
 /* What is checked: cube inside an expression, with an operand that is used twice. */
 static weir_tensor *function(weir_tensor *const *xs, int n, void *user)
 {
-	weir_tensor *y = cube(xs[0]); /* a statement of its own: C leaves open which argument of a call is evaluated first */
+	weir_tensor *y = cube(xs[0]); /* C leaves open which argument of a call comes first */
 
 	(void)n;
 	(void)user;
