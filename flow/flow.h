@@ -60,6 +60,7 @@ typedef struct layer {
 	int64_t chain_z, chain_a; /* element-wise nodes that may become one */
 	bool bent;                /* and have */
 	int64_t softmax;          /* its last softmax that counts, or -1 */
+	double softmax_spread;    /* standard deviation of that one's logits in their rows, where it is shut */
 } layer;
 
 /* A layer's name, or its operations, kept as long as the flow; and where a layer of that name stood last. */
@@ -278,7 +279,8 @@ void weir__flow_passes_free(weir_flow *f);
  * its counts. */
 bool weir__flow_accumulated(weir_flow *f, const weir_event *e, double *norm, weir_stats *counts);
 void weir__flow_add_counts(weir_stats *to, const weir_stats *s); /* but for zeros */
-void weir__flow_softmax(weir_flow *f);              /* whole, after layers; fills softmax_rows, _slope, _shut */
+void weir__flow_softmax(weir_flow *f);     /* whole, after measure; fills softmax_rows, _slope, _shut */
+void weir__flow_softmax_now(weir_flow *f); /* the same from the values, which must be there */
 void weir__flow_births(weir_flow *f, int64_t root);
 /* In the hook: at every event (true where a pass begins); and with the counts of index's gradient in its record, e NULL where the
  * gradient is gone. */

@@ -35,11 +35,12 @@ static weir_tensor *logits_of(const weir_tensor *t)
 	return is(t, "exp") && is(weir_input(t, 0), "log_softmax") ? weir_input(weir_input(t, 0), 0) : NULL;
 }
 
+/* Where a pass is only about to begin, because it will release the values: will it have one? It hangs on layers. */
 static bool has_gradient(const weir_flow *f, const weir_tensor *t)
 {
 	int64_t at = weir_node(t).index;
 
-	return at >= 0 && at < f->records && f->rec[at].has_delta;
+	return at >= 0 && at < f->records && (f->frees ? f->rec[at].from >= 0 : f->rec[at].has_delta);
 }
 
 /* Does t multiply its operand k, as a matrix, by what is learned? */
@@ -61,7 +62,7 @@ static bool mark(weir_flow *f)
 	for (int64_t i = f->records - 1; i >= 0; i--) {
 		const weir_tensor *t = weir_tape_at(f->w, i);
 
-		if (!takes_part(t) || !f->rec[i].has_delta) continue;
+		if (!takes_part(t) || !has_gradient(f, t)) continue;
 		any = any || ((f->rec[i].way & INSIDE) && logits_of(t));
 		for (int k = 0; k < weir_node(t).inputs; k++) {
 			int64_t at = weir_node(weir_input(t, k)).index;
@@ -221,12 +222,11 @@ static void add(const weir_flow *f, layer *l, const rows *r)
 {
 	weir_flow_layer *to = &l->public;
 
-	if (!to->softmax_rows) to->softmax_slope = to->softmax_shut = 0;
 	for (int64_t i = 0; i < r->count && i < ROWS; i++) {
 		double s = slope_of(r, chosen(r, i));
 
 		if (s != s) continue;
-		to->softmax_rows++;
+		if (!to->softmax_rows++) to->softmax_slope = to->softmax_shut = 0;
 		to->softmax_slope += s;
 		to->softmax_shut += s < f->options.flat_softmax;
 	}
@@ -262,44 +262,6 @@ static void end(weir_ctx *w, weir_place place)
 	weir_no_hooks_end(w);
 }
 
-void weir__flow_softmax(weir_flow *f)
-{
-	weir_place place = begin(f->w);
-
-	for (int64_t i = 0; i < f->count; i++) {
-		f->layers[i].public.softmax_rows = 0;
-		f->layers[i].softmax = -1;
-	}
-	if (mark(f)) add_all(f);
-	end(f->w, place);
-	for (int64_t i = 0; i < f->count; i++) {
-		weir_flow_layer *p = &f->layers[i].public;
-		double n = (double)p->softmax_rows;
-
-		p->softmax_slope = n > 0 ? p->softmax_slope / n : UNKNOWN;
-		p->softmax_shut = n > 0 ? p->softmax_shut / n : UNKNOWN;
-	}
-}
-
-/* ---- what follows from it ---- */
-
-/* Over all calls of the module: one step of a decoder may well look at one place alone. */
-bool weir__flow_is_shut(const weir_flow *f, int64_t l)
-{
-	const weir_flow_layer *p = &f->layers[l].public;
-	double all = 0, shut = 0;
-
-	if (!(p->softmax_rows > 0)) return false;
-	for (int64_t i = 0; i < f->count; i++) {
-		const weir_flow_layer *q = &f->layers[i].public;
-
-		if (q->name != p->name || !q->softmax_rows) continue;
-		all += (double)q->softmax_rows;
-		shut += (double)q->softmax_rows * q->softmax_shut;
-	}
-	return shut >= f->options.shut_rows * all;
-}
-
 /* Standard deviation of the logits in their rows, masked ones left out; NaN where they can't be read. */
 static double spread_of(const rows *r)
 {
@@ -320,6 +282,65 @@ static double spread_of(const rows *r)
 		count += n;
 	}
 	return count > 0 ? __builtin_sqrt(all / count) : UNKNOWN;
+}
+
+static void forget(layer *l)
+{
+	l->public.softmax_rows = 0;
+	l->public.softmax_slope = l->public.softmax_shut = l->softmax_spread = UNKNOWN;
+	l->softmax = -1;
+}
+
+void weir__flow_softmax_now(weir_flow *f)
+{
+	weir_place place = begin(f->w);
+	rows r;
+
+	for (int64_t i = 0; i < f->count; i++) forget(&f->layers[i]);
+	if (mark(f)) add_all(f);
+	for (int64_t i = 0; i < f->count; i++) {
+		layer *l = &f->layers[i];
+		weir_flow_layer *p = &l->public;
+		weir_tensor *y = weir_tape_at(f->w, l->softmax);
+		double n = (double)p->softmax_rows;
+
+		if (!p->softmax_rows) continue;
+		p->softmax_slope /= n;
+		p->softmax_shut /= n;
+		if (p->softmax_shut > 0 && open_rows(f, y, logits_of(y), &r)) l->softmax_spread = spread_of(&r);
+	}
+	end(f->w, place);
+}
+
+void weir__flow_softmax(weir_flow *f)
+{
+	if (!f->frees) {
+		weir__flow_softmax_now(f);
+		return;
+	}
+	for (int64_t i = 0; i < f->count; i++) {
+		forget(&f->layers[i]);
+		weir__flow_values_give(f, &f->layers[i]);
+	}
+}
+
+/* ---- what follows from it ---- */
+
+/* Over all calls of the module: one step of a decoder may well look at one place alone. */
+bool weir__flow_is_shut(const weir_flow *f, int64_t l)
+{
+	const weir_flow_layer *p = &f->layers[l].public;
+	double all = 0, shut = 0;
+
+	if (!(p->softmax_rows > 0)) return false;
+	for (int64_t i = 0; i < f->count; i++) {
+		const weir_flow_layer *q = &f->layers[i].public;
+
+		if (q->name != p->name || !q->softmax_rows) continue;
+		all += (double)q->softmax_rows;
+		shut += (double)q->softmax_rows * q->softmax_shut;
+	}
+	return shut >= f->options.shut_rows * all;
 }
 
 /* Is x, or what it is a view of, made by a constant factor? */
@@ -352,12 +373,8 @@ const char *weir__flow_shut_cause(const weir_flow *f, int64_t l, weir__text *t)
 	const weir_flow_layer *p = &f->layers[l].public;
 	weir_tensor *y = weir_tape_at(f->w, f->layers[l].softmax);
 	int64_t d = length_of_products(f, logits_of(y));
-	weir_place place = begin(f->w);
-	double spread = UNKNOWN, root = __builtin_sqrt((double)d);
-	rows r;
+	double spread = f->layers[l].softmax_spread, root = __builtin_sqrt((double)d);
 
-	if (open_rows(f, y, logits_of(y), &r)) spread = spread_of(&r);
-	end(f->w, place);
 	weir__text_double(t, 100 * p->softmax_shut, 'p', 3);
 	weir__text_format(t, " %% of %lld rows of softmax pass nothing back to their logits",
 			  (long long)p->softmax_rows);

@@ -1,7 +1,7 @@
 /* values.c: what can be measured only while values are there, where weir_options.free_values takes them away.
  *
  * Backward then releases a value as soon as its gradient rule has run, so that none is left when the step ends. When a pass begins all
- * are still there: a whole measurement groups the tape into layers there, and takes f' and stretching factors. The census looks
+ * are still there: a whole measurement groups the tape into layers there, and takes f', stretching factors and softmaxes. The census looks
  * there on every step, if the tape is the one that its layers are of. Where an alarm makes a thin step a whole one in the middle of
  * a pass, look.c computes again what is gone already, and f' is taken from that.
  *
@@ -13,6 +13,8 @@
 typedef struct taken {
 	int64_t z, a, input;
 	double act_slope, act_slope_max, act_slope_limit, saturated, stretch_low, stretch_high;
+	int64_t softmax, softmax_rows;
+	double softmax_slope, softmax_shut, softmax_spread;
 } taken;
 
 typedef struct weir__taken {
@@ -61,13 +63,26 @@ static bool note(weir_flow *f, const layer *l)
 	record *r = &f->rec[l->last];
 	void *list = s->list;
 
-	if (r->taken >= 0 || (p->act_slope_max != p->act_slope_max && p->stretch_low != p->stretch_low)) return true;
+	if (r->taken >= 0) return true;
+	if (p->act_slope_max != p->act_slope_max && p->stretch_low != p->stretch_low && !p->softmax_rows) return true;
 	if (!weir__flow_grow(f->w, &list, s->count, &s->capacity, sizeof *s->list)) return false;
 	s->list = list;
 	r->taken = s->count;
 	s->list[s->count++] = (taken){
-		l->z,         l->a,           l->input,       p->act_slope, p->act_slope_max, p->act_slope_limit,
-		p->saturated, p->stretch_low, p->stretch_high
+		.z = l->z,
+		.a = l->a,
+		.input = l->input,
+		.act_slope = p->act_slope,
+		.act_slope_max = p->act_slope_max,
+		.act_slope_limit = p->act_slope_limit,
+		.saturated = p->saturated,
+		.stretch_low = p->stretch_low,
+		.stretch_high = p->stretch_high,
+		.softmax = l->softmax,
+		.softmax_rows = p->softmax_rows,
+		.softmax_slope = p->softmax_slope,
+		.softmax_shut = p->softmax_shut,
+		.softmax_spread = l->softmax_spread,
 	};
 	return true;
 }
@@ -85,6 +100,7 @@ static void take(weir_flow *f, int64_t root, weir_tensor *const *again)
 	}
 	for (int64_t i = 0; i < f->count; i++) weir__flow_act(f, &f->layers[i], again);
 	weir__flow_stretch_factors(f);
+	weir__flow_softmax_now(f);
 	for (int64_t i = 0; i < f->count && note(f, &f->layers[i]);) i++;
 }
 
@@ -119,6 +135,13 @@ void weir__flow_values_give(const weir_flow *f, layer *l)
 		l->public.act_slope_max = t->act_slope_max;
 		l->public.act_slope_limit = t->act_slope_limit;
 		l->public.saturated = t->saturated;
+	}
+	if (t->softmax_rows) {
+		l->softmax = t->softmax;
+		l->softmax_spread = t->softmax_spread;
+		l->public.softmax_rows = t->softmax_rows;
+		l->public.softmax_slope = t->softmax_slope;
+		l->public.softmax_shut = t->softmax_shut;
 	}
 	if (t->input == l->input) {
 		l->public.stretch_low = t->stretch_low;

@@ -442,21 +442,29 @@ static void thresholds(void **state)
 	}
 }
 
-/* Nothing is read where values were given back, and nothing wrong is said. */
+/* Where backward releases values, softmaxes are looked at before: the same verdict, layer and cause. */
 static void gone_values(void **state)
 {
-	weir_options o;
-	net a;
-
 	(void)state;
-	weir_options_init(&o);
-	o.handler = NULL;
-	o.threads = 1;
-	o.free_values = true;
-	a = make_in(weir_open(&o), 2, 1);
-	run(&a, WEIR_F32, 1);
-	assert_verdict(&a, WEIR_FLOW_HEALTHY, NULL, NULL, NULL);
-	close_fine(a.w);
+	for (int kind = 0; kind < 3; kind++) {
+		weir_options o;
+		net a;
+
+		weir_options_init(&o);
+		o.handler = NULL;
+		o.threads = 1;
+		o.free_values = true;
+		a = make_in(weir_open(&o), 2, 1);
+		if (kind == 1) scale_weights(part(&a, 1, 0), 1e5);
+		a.unscaled = kind == 2;
+		if (kind == 2) a.f->options.shut_rows = 0.3;
+		for (int k = 0; k < 2 && kind == 2; k++) scale_weights(part(&a, 0, k), 3);
+		run(&a, WEIR_F32, 1);
+		if (kind == 0) assert_verdict(&a, WEIR_FLOW_HEALTHY, NULL, NULL, NULL);
+		if (kind == 1) assert_verdict(&a, WEIR_FLOW_SATURATED, "initial weights", "net.1", "net.1");
+		if (kind == 2) assert_verdict(&a, WEIR_FLOW_SATURATED, "scale of the logits", "net.0", "net.0");
+		close_fine(a.w);
+	}
 }
 
 int main(void)
