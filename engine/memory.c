@@ -182,7 +182,7 @@ void *weir__pool_take(weir_ctx *w, size_t *size)
 	size_t rounded;
 	int c;
 
-	if (*size > (size_t)1 << 55) {
+	if (*size > WEIR_VALUE_MAX) {
 		weir_fail(w, WEIR_ERR_MEMORY, "weir: out of memory: %zu bytes for one value", *size);
 		return NULL;
 	}
@@ -221,8 +221,41 @@ void weir__pool_give(weir_ctx *w, void *p, size_t size)
 	w->pool.list[c] = b;
 }
 
+size_t weir__pool_rounded(size_t size)
+{
+	size_t rounded;
+
+	class_of(size, &rounded);
+	return rounded > WEIR_SLAB_MAX ? rounded + WEIR_ALIGN : rounded;
+}
+
+void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got)
+{
+	weir_pool *pool = &w->pool;
+	size_t rounded;
+
+	*got = bytes;
+	if (bytes <= WEIR_SLAB_MAX || bytes > WEIR_VALUE_MAX || pool->scratch_used) return weir__pool_take(w, got);
+	if (bytes > pool->scratch_size) {
+		class_of(bytes, &rounded);
+		weir__free(w, pool->scratch, pool->scratch_size);
+		pool->scratch_size = 0;
+		if (!(pool->scratch = weir__alloc(w, rounded, WEIR_ALIGN))) return NULL;
+		pool->scratch_size = rounded;
+	}
+	pool->scratch_used = true;
+	return pool->scratch;
+}
+
+void weir__scratch_free(weir_ctx *w, void *p, size_t got)
+{
+	if (p && p == w->pool.scratch) w->pool.scratch_used = false;
+	else weir__pool_give(w, p, got);
+}
+
 void weir__pool_free(weir_ctx *w)
 {
+	weir__free(w, w->pool.scratch, w->pool.scratch_size);
 	for (weir_region *r = w->pool.regions, *next; r; r = next) {
 		next = r->next;
 		weir__free(w, r, r->size);

@@ -16,6 +16,7 @@ enum {
 	WEIR_SLAB = 1 << 16,        /* small blocks are cut from slabs of this size */
 	WEIR_SLAB_MAX = 2048,       /* largest block cut from a slab */
 };
+#define WEIR_VALUE_MAX ((size_t)1 << 55) /* bytes: beyond, sizes could not be rounded */
 
 /* NULL after reporting MEMORY. size is given back to weir__free. */
 void *weir__alloc(weir_ctx *w, size_t size, size_t align);
@@ -57,12 +58,22 @@ typedef struct weir_pool {
 	struct weir_region *regions; /* what came from the allocator: slabs and large blocks */
 	char *slab;                  /* rest of the newest slab */
 	size_t slab_left;
+	void *scratch; /* one block for what an operation needs while it runs: see weir__scratch_alloc */
+	size_t scratch_size;
+	bool scratch_used;
 } weir_pool;
 
 /* 64-byte aligned; *size is rounded up to the class and goes back to weir__pool_give. NULL after reporting MEMORY. */
 void *weir__pool_take(weir_ctx *w, size_t *size);
 void weir__pool_give(weir_ctx *w, void *p, size_t size);
 void weir__pool_free(weir_ctx *w);
+size_t weir__pool_rounded(size_t size); /* what a block of that size takes of the pool's memory */
+
+/* Memory for as long as an operation runs: for a forward or fused function. Large blocks come one after the other from a single one, which
+ * grows to the largest and belongs to no size class: the workspaces of a step's products are of many sizes. NULL after reporting; *got goes back
+ * to weir__scratch_free. */
+void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got);
+void weir__scratch_free(weir_ctx *w, void *p, size_t got);
 
 /* Objects of higher floors (modules, data sets, ...) that die with the context. */
 typedef struct weir_owned {

@@ -144,14 +144,3 @@ void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor *const *x, int
 	for (int i = 0; i < n && i < MAX_OPERANDS; i++) in[i] = (weir_strided){ weir__at(x[i]), x[i]->stride };
 	weir__map(id, (weir_dtype)typed->dtype, y->rank, y->shape, weir__at(y), WEIR_DST_WRITE, in, p, y->ctx->threads);
 }
-
-void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got)
-{
-	*got = bytes;
-	return weir__pool_take(w, got);
-}
-
-void weir__scratch_free(weir_ctx *w, void *p, size_t got)
-{
-	weir__pool_give(w, p, got);
-}

@@ -33,10 +33,6 @@ void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor *const *x, int
 void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, const weir_tensor *const *x, int n,
 		       const double *p);
 
-/* Scratch memory for a forward or fused function: pool block, given back by weir__scratch_free. NULL after reporting. */
-void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got);
-void weir__scratch_free(weir_ctx *w, void *p, size_t got);
-
 /* A composed function: begin, operations, end(result). What is neither the result nor needed by a recorded rule goes back to
  * the pool. who: "weir_gelu", shown in messages of the operations inside. */
 typedef struct weir_scratch {
