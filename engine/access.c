@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "engine/op.h"
+#include "engine/random.h"
 #include "engine/tape.h"
 
 static bool check_shape(weir_ctx *w, const char *who, weir_dtype dtype, int rank, const int64_t *shape)
@@ -105,8 +106,9 @@ weir_tensor *weir_from(weir_ctx *w, weir_dtype dtype, int rank, const int64_t *s
 	return t;
 }
 
-static weir_tensor *draw(weir_ctx *w, const char *who, weir_dtype dtype, int rank, const int64_t *shape, double a,
-			 double b, bool normal)
+/* A leaf of a + b · the numbers of a new stream. */
+static weir_tensor *draw_leaf(weir_ctx *w, const char *who, weir_dtype dtype, int rank, const int64_t *shape, double a,
+			      double b, weir_draw draw)
 {
 	weir_tensor *t;
 	uint64_t stream;
@@ -118,22 +120,19 @@ static weir_tensor *draw(weir_ctx *w, const char *who, weir_dtype dtype, int ran
 	if (weir_is_bad(t)) return t;
 	weir__enter(w);
 	stream = weir_random_stream(w);
-	for (int64_t i = 0; i < t->numel; i++)
-		weir__set(t, i,
-			  normal ? a + b * weir_random_normal(w, stream, (uint64_t)i)
-				 : a + (b - a) * weir_random_uniform(w, stream, (uint64_t)i));
+	weir__random_fill(t, stream, draw, a, b);
 	weir__leave(w);
 	return t;
 }
 
 weir_tensor *weir_uniform(weir_ctx *w, weir_dtype dtype, int rank, const int64_t *shape, double low, double high)
 {
-	return draw(w, "weir_uniform", dtype, rank, shape, low, high, false);
+	return draw_leaf(w, "weir_uniform", dtype, rank, shape, low, high - low, WEIR_DRAW_UNIFORM);
 }
 
 weir_tensor *weir_normal(weir_ctx *w, weir_dtype dtype, int rank, const int64_t *shape, double mean, double std)
 {
-	return draw(w, "weir_normal", dtype, rank, shape, mean, std, true);
+	return draw_leaf(w, "weir_normal", dtype, rank, shape, mean, std, WEIR_DRAW_NORMAL);
 }
 
 weir_tensor *weir_param_new(weir_ctx *w, const char *name, weir_dtype dtype, int rank, const int64_t *shape)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/number.h"
+#include "engine/random.h"
 #include "ops/common.h"
 
 /* Fan-in, fan-out. */
@@ -20,15 +21,9 @@ static void fans(const weir_tensor *t, double *in, double *out)
 	*in = (double)t->shape[1] * rest;
 }
 
-static void fill_random(weir_tensor *t, bool normal, double spread)
+static void fill_random(weir_tensor *t, weir_draw draw, double spread)
 {
-	weir_ctx *w = t->ctx;
-	uint64_t stream = weir_random_stream(w);
-
-	for (int64_t i = 0; i < t->numel; i++)
-		weir__set(t, i,
-			  normal ? spread * weir_random_normal(w, stream, (uint64_t)i)
-				 : spread * (2 * weir_random_uniform(w, stream, (uint64_t)i) - 1));
+	weir__random_fill(t, weir_random_stream(t->ctx), draw, -0.0, spread);
 }
 
 static void fill_diagonal(weir_tensor *t, double c)
@@ -76,7 +71,8 @@ static void orthonormal(weir_ctx *w, double *q, int64_t count, int64_t n)
 	for (int64_t k = 0; k < count;) {
 		double *v = q + k * n, before, after;
 
-		for (int64_t i = 0; i < n; i++) v[i] = weir_random_normal(w, stream, index++);
+		weir__random_numbers(w, stream, index, WEIR_DRAW_NORMAL, v, n);
+		index += (uint64_t)n;
 		before = dot(v, v, n);
 		take_away(v, q, k, n);
 		after = dot(v, v, n);
@@ -146,10 +142,10 @@ bool weir_init_fill(weir_tensor *t, weir_init_kind kind, double scale)
 	weir__enter(w);
 	switch (kind) {
 	case WEIR_INIT_ZEROS: memset(weir__at(t), 0, (size_t)t->numel * weir__size_of(t->dtype)); break;
-	case WEIR_INIT_GLOROT: fill_random(t, false, scale * sqrt(6 / (in + out))); break;
-	case WEIR_INIT_GLOROT_NORMAL: fill_random(t, true, scale * sqrt(2 / (in + out))); break;
-	case WEIR_INIT_HE: fill_random(t, true, scale * sqrt(2 / in)); break;
-	case WEIR_INIT_HE_UNIFORM: fill_random(t, false, scale * sqrt(6 / in)); break;
+	case WEIR_INIT_GLOROT: fill_random(t, WEIR_DRAW_SYMMETRIC, scale * sqrt(6 / (in + out))); break;
+	case WEIR_INIT_GLOROT_NORMAL: fill_random(t, WEIR_DRAW_NORMAL, scale * sqrt(2 / (in + out))); break;
+	case WEIR_INIT_HE: fill_random(t, WEIR_DRAW_NORMAL, scale * sqrt(2 / in)); break;
+	case WEIR_INIT_HE_UNIFORM: fill_random(t, WEIR_DRAW_SYMMETRIC, scale * sqrt(6 / in)); break;
 	case WEIR_INIT_ORTHOGONAL: fill_orthogonal(t, scale); break;
 	case WEIR_INIT_DIAGONAL: fill_diagonal(t, scale); break;
 	case WEIR_INIT_KIND_COUNT: break;

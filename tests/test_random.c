@@ -2,6 +2,15 @@
 #include "tests/ops_check.h"
 
 #include "engine/random.h"
+#include "kernels/cpu.h"
+
+static double quantile_of(double p)
+{
+	double x;
+
+	weir__kernels()->normal_quantile(&x, &p, 1);
+	return x;
+}
 
 /* Known answers of Random123's kat_vectors for philox4x32-10. */
 static void philox(void **state)
@@ -20,10 +29,12 @@ static void philox(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-		uint32_t out[4];
+		const uint32_t *c = known[i].counter, *k = known[i].key, *o = known[i].out;
+		uint64_t block = (uint64_t)c[1] << 32 | c[0], stream = (uint64_t)c[3] << 32 | c[2], out[2];
 
-		weir__philox(known[i].counter, known[i].key, out);
-		assert_memory_equal(out, known[i].out, sizeof out);
+		weir__kernels()->random_blocks(out, (uint64_t)k[1] << 32 | k[0], stream, block, 1);
+		assert_int_equal(out[0], (uint64_t)o[1] << 32 | o[0]);
+		assert_int_equal(out[1], (uint64_t)o[3] << 32 | o[2]);
 	}
 }
 
@@ -31,15 +42,49 @@ static void quantile(void **state)
 {
 	(void)state;
 	for (double p = 1e-300; p < 1; p = p < 0.01 ? p * 7.3 : p + 0.00731) {
-		double x = weir__normal_quantile(p), back = 0.5 * erfc(-x / sqrt(2)),
+		double x = quantile_of(p), back = 0.5 * erfc(-x / sqrt(2)),
 		       slope = exp(-x * x / 2) / sqrt(2 * acos(-1.0));
 
 		if (fabs(back - p) > 1e-13 * p + 4e-16 * fabs(x) * slope * fabs(x) + 1e-16)
 			fail_msg("quantile(%g) = %.17g, back %.17g", p, x, back);
 	}
-	assert_true(weir__normal_quantile(0.5) == 0);
-	assert_true(weir__normal_quantile(0.25) == -weir__normal_quantile(0.75));
-	assert_true(near_by(weir__normal_quantile(0.975), 1.9599639845400545, 1e-15));
+	assert_true(quantile_of(0.5) == 0);
+	assert_true(quantile_of(0.25) == -quantile_of(0.75));
+	assert_true(near_by(quantile_of(0.975), 1.9599639845400545, 1e-15));
+}
+
+/* A number is the same drawn alone or among others, wherever these begin and end, on every instruction set. */
+static void alone_or_not(void **state)
+{
+	enum { MOST = 300 };
+	static const char *const sets[] = { "generic", "avx2", "avx512" };
+	static const int counts[] = { 1, 2, 7, 8, 9, 127, 128, 129, 255, MOST };
+	weir_ctx *w = open_quiet(true);
+
+	(void)state;
+	for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
+		const weir_kernels *k = weir__kernels_for(sets[s]);
+
+		for (size_t c = 0; k && c < 2 * sizeof counts / sizeof *counts; c++) {
+			uint64_t first = (uint64_t)c % 2 + 1000 * (c / 2), stream = c;
+			double normal[MOST + 1], uniform[MOST + 1];
+			int n = counts[c / 2];
+
+			normal[n] = uniform[n] = 77;
+			k->random_normal(normal, weir_seed(w), stream, first, n);
+			k->random_uniform(uniform, weir_seed(w), stream, first, n);
+			for (int i = 0; i < n; i++) {
+				double x = weir_random_normal(w, stream, first + (uint64_t)i),
+				       u = weir_random_uniform(w, stream, first + (uint64_t)i);
+
+				if (normal[i] != x || uniform[i] != u)
+					fail_msg("%s: number %d of %d: normal %.17g and %.17g, uniform %.17g and %.17g",
+						 sets[s], i, n, normal[i], x, uniform[i], u);
+			}
+			assert_true(normal[n] == 77 && uniform[n] == 77);
+		}
+	}
+	close_clean(w);
 }
 
 static void moments(void **state)
@@ -91,7 +136,8 @@ static void seeds(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(philox), cmocka_unit_test(quantile),
-					    cmocka_unit_test(moments), cmocka_unit_test(seeds) };
+					    cmocka_unit_test(alone_or_not), cmocka_unit_test(moments),
+					    cmocka_unit_test(seeds) };
 
 	return cmocka_run_group_tests_name("random", tests, NULL, NULL);
 }
