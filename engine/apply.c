@@ -3,6 +3,7 @@
 
 #include "engine/hook.h"
 #include "engine/op.h"
+#include "engine/profile.h"
 #include "engine/tape.h"
 
 const char *weir__who(weir_ctx *w, const weir_op *op)
@@ -144,6 +145,7 @@ weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, con
 	weir_ctx *w = context_of(in, n);
 	weir_tensor *few[FEW], **operands = few, *y = w->bad;
 	size_t bytes = (size_t)n * sizeof *in;
+	weir_span_kind kind;
 
 	if (!weir_ok(w)) return w->bad;
 	if (!op || !op->name || !op->shape)
@@ -153,8 +155,11 @@ weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, con
 	if (!check_operands(w, op, in, n)) return w->bad;
 	if (n > FEW && !(operands = weir__pool_take(w, &bytes))) return w->bad;
 	weir__enter(w);
+	kind = w->given ? WEIR_SPAN_FUSED : WEIR_SPAN_FORWARD;
+	weir__span_begin(w);
 	for (int i = 0; i < n; i++) operands[i] = weir__operand(w, in[i]);
 	if (weir_ok(w)) y = apply(w, op, operands, n, attr);
+	weir__span_end_of(w, kind, op, y, 0);
 	weir__leave(w);
 	if (operands != few) weir__pool_give(w, operands, bytes);
 	return y;

@@ -17,6 +17,7 @@
 
 #include "engine/hook.h"
 #include "engine/op.h"
+#include "engine/profile.h"
 #include "engine/tape.h"
 #include "kernels/squares.h"
 
@@ -341,22 +342,31 @@ static bool hand_on(pass *p, weir_tensor *y, weir_tensor **gx, int64_t start)
 	return true;
 }
 
+/* Bit i: operand i gets a gradient; the last bit stands for all from there on. */
+static unsigned needed(const pass *p, const weir_tensor *y)
+{
+	unsigned need = 0;
+
+	for (int i = 0; i < y->nin; i++) {
+		if (on_path(p, y->in[i])) need |= i < 32 ? 1u << i : 1u << 31;
+	}
+	return need;
+}
+
 static bool run_rule(pass *p, weir_tensor *y, weir_tensor *gy)
 {
 	weir_ctx *w = p->w;
 	weir_tensor *few[FEW] = { NULL }, **gx = few;
 	size_t bytes = (size_t)y->nin * sizeof *gx;
 	int64_t start = w->length;
-	unsigned need = 0;
+	unsigned need;
 	bool ok;
 
 	if (y->nin > FEW) {
 		if (!(gx = weir__pool_take(w, &bytes))) return false;
 		memset(gx, 0, bytes);
 	}
-	for (int i = 0; i < y->nin; i++) {
-		if (on_path(p, y->in[i])) need |= i < 32 ? 1u << i : 1u << 31;
-	}
+	need = needed(p, y);
 	if (!p->r->graph) w->no_grad++;
 	y->op->vjp(y, gy, need, gx);
 	if (!p->r->graph) w->no_grad--;
@@ -398,6 +408,17 @@ static bool differentiate(pass *p, weir_tensor *y, weir_tensor *gy)
 	w->outer = outer;
 	w->order = order;
 	w->rule_of = rule_of;
+	return ok;
+}
+
+static bool differentiate_timed(pass *p, weir_tensor *y, weir_tensor *gy)
+{
+	bool ok;
+
+	if (!p->w->profile) return differentiate(p, y, gy);
+	weir__span_begin(p->w);
+	ok = differentiate(p, y, gy);
+	weir__span_end_of(p->w, WEIR_SPAN_GRADIENT, y->op, y, needed(p, y));
 	return ok;
 }
 
@@ -532,7 +553,7 @@ static bool loop(pass *p)
 		late = measures(p, t);
 		if (!late) g = run_hooks(p, t, g, &norm);
 		if (weir_is_bad(g) || !deliver(p, t, g, norm, &keep)) return false;
-		if ((p->need[i - p->first] & NEED_PATH) && !differentiate(p, t, g)) return false;
+		if ((p->need[i - p->first] & NEED_PATH) && !differentiate_timed(p, t, g)) return false;
 		if (late && weir_is_bad(run_hooks(p, t, g, &norm))) return false;
 		if (!keep) drop(p, g);
 		if (w->options.free_values && !p->r->graph && !p->r->no_hooks && t->nin && i != p->n - 1 &&
@@ -601,6 +622,7 @@ bool weir__backward(weir_ctx *w, const weir_request *r)
 		if (y && y->order + 1 > p.order) p.order = y->order + 1;
 	}
 	if (p.n <= p.first) return weir_ok(w);
+	weir__span_begin(w);
 	if (prepare(&p)) {
 		weir__enter(w);
 		if (!r->graph) w->no_grad++;
@@ -617,5 +639,6 @@ bool weir__backward(weir_ctx *w, const weir_request *r)
 	if (p.need) weir__pool_give(w, p.need, p.need_bytes);
 	if (p.norm) weir__pool_give(w, p.norm, p.norm_bytes);
 	if (p.g) weir__pool_give(w, p.g, p.g_bytes);
+	weir__span_end(w, WEIR_SPAN_BACKWARD, r->who);
 	return ok;
 }

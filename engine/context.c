@@ -7,6 +7,7 @@
 
 #include <weir/version.h>
 #include "engine/hook.h"
+#include "engine/profile.h"
 #include "engine/tape.h"
 #include "kernels/cpu.h"
 #include "kernels/threads.h"
@@ -102,6 +103,7 @@ weir_ctx *weir_open(const weir_options *options)
 		weir_close(w);
 		return weir__nowhere();
 	}
+	weir__profile_from_environment(w);
 	return w;
 }
 
@@ -110,6 +112,10 @@ int weir_close(weir_ctx *w)
 	weir_status status;
 
 	if (!w) return 0;
+	if (w->profile) {
+		w->in_hook = 0;
+		weir_profile_end(w);
+	}
 	status = w->status;
 	if (w == weir__nowhere()) return (int)status;
 	weir__hooks_free(w);

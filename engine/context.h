@@ -62,7 +62,8 @@ struct weir_ctx {
 	struct weir_epilogue *epilogue; /* what the next weir_linear also computes, or NULL; see weir__may_fuse */
 	weir_storage *given;            /* value of the next result, computed already, or NULL */
 
-	uint64_t streams; /* random streams given out */
+	uint64_t streams;             /* random streams given out */
+	struct weir_profile *profile; /* or NULL: see profile.h */
 	struct weir_substitution *substitution;
 };
 

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "engine/op.h"
+#include "engine/profile.h"
 #include "engine/tape.h"
 #include "kernels/squares.h"
 
@@ -344,6 +345,7 @@ static weir_tensor *call_hooks(running *run, bool record)
 	const char *outer = w->outer;
 	double begin = w->hook_clock ? seconds() : 0;
 
+	weir__span_begin(w);
 	w->in_hook++;
 	w->outer = NULL;
 	if (!record) w->no_grad++;
@@ -359,6 +361,7 @@ static weir_tensor *call_hooks(running *run, bool record)
 	w->in_hook--;
 	purge(w);
 	if (w->hook_clock) w->hook_seconds += seconds() - begin;
+	weir__span_end(w, WEIR_SPAN_HOOKS, "hooks");
 	return weir_ok(w) ? run->e.value : w->bad;
 }
 

@@ -38,7 +38,7 @@ void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, 
 typedef struct weir_scratch {
 	weir_ctx *ctx;
 	int64_t start;
-	const char *outer;
+	const char *outer, *who;
 } weir_scratch;
 weir_scratch weir__scratch_begin(const weir_tensor *x, const char *who);
 weir_tensor *weir__scratch_end(weir_scratch *s, weir_tensor *y);

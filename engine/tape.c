@@ -5,6 +5,7 @@
 
 #include "engine/hook.h"
 #include "engine/op.h"
+#include "engine/profile.h"
 
 const weir_op weir__op_input = { .name = "input" };
 const weir_op weir__op_param = { .name = "param" };
@@ -67,6 +68,7 @@ void weir_tape_reset(weir_ctx *w)
 	uint32_t life;
 
 	if (!w || weir__in_hook(w, "weir_tape_reset")) return;
+	weir__span_begin(w);
 	life = w->life;
 	weir__hooks_rewind(w, 0);
 	for (int64_t i = 0; i < w->length; i++) {
@@ -93,6 +95,7 @@ void weir_tape_reset(weir_ctx *w)
 		w->dropped[1] = w->dropped[0];
 		w->dropped[0] = NULL;
 	}
+	weir__span_end(w, WEIR_SPAN_CALL, "weir_tape_reset");
 }
 
 void weir__tape_free(weir_ctx *w)
@@ -222,11 +225,12 @@ void weir__sweep(weir_ctx *w, int64_t start, weir_tensor *const *keep, int n)
 weir_scratch weir__scratch_begin(const weir_tensor *x, const char *who)
 {
 	weir_ctx *w = weir__ctx_of(x);
-	weir_scratch s = { w, w->length, w->outer };
+	weir_scratch s = { w, w->length, w->outer, who };
 
 	if (w == weir__nowhere()) return s;
 	if (!w->outer) w->outer = who;
 	weir__enter(w);
+	weir__span_begin(w);
 	return s;
 }
 
@@ -237,6 +241,7 @@ weir_tensor *weir__scratch_end(weir_scratch *s, weir_tensor *y)
 	if (w == weir__nowhere()) return w->bad;
 	weir__sweep(w, s->start, &y, 1);
 	w->outer = s->outer;
+	weir__span_end(w, WEIR_SPAN_COMPOSED, s->who);
 	weir__leave(w);
 	return y;
 }

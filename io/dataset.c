@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/number.h"
+#include "engine/profile.h"
 
 /* Where there is no context to say so, or no memory for a set that says so. Never written to. */
 static weir_dataset nowhere = { .bad = true };
@@ -230,6 +231,8 @@ static bool check_results(const weir_dataset *set, const char *who, weir_tensor 
 
 bool weir_dataset_next(weir_dataset *set, int64_t batch, weir_tensor **x, weir_tensor **y)
 {
+	bool collected;
+
 	if (!check_results(set, "weir_dataset_next", x, y)) return false;
 	if (batch < 1 || set->n == 0) {
 		if (batch < 1)
@@ -244,7 +247,10 @@ bool weir_dataset_next(weir_dataset *set, int64_t batch, weir_tensor **x, weir_t
 		set->drawn = set->epoch;
 	}
 	if (batch > set->n - set->at) batch = set->n - set->at;
-	if (!collect(set, set->order + set->at, batch, x, y)) return false;
+	weir__span_begin(set->ctx);
+	collected = collect(set, set->order + set->at, batch, x, y);
+	weir__span_end(set->ctx, WEIR_SPAN_CALL, "weir_dataset_next");
+	if (!collected) return false;
 	set->at += batch;
 	if (set->at == set->n) {
 		set->at = 0;

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "engine/profile.h"
 #include "kernels/reduce.h"
 #include "kernels/threads.h"
 
@@ -168,6 +169,7 @@ double weir_clip_norm(weir_module *m, double max_norm)
 
 	if (!good_limit(m, max_norm, "weir_clip_norm")) return __builtin_nan("");
 	weir__enter(w);
+	weir__span_begin(w);
 	all = gradients_of(m);
 	c.norm = total_norm(m);
 	if (!weir__is_size(c.norm)) {
@@ -175,6 +177,7 @@ double weir_clip_norm(weir_module *m, double max_norm)
 	} else if (c.norm > max_norm) {
 		while ((g = next(&all))) each_element(g, scale, &c, "weir_clip_norm");
 	}
+	weir__span_end(w, WEIR_SPAN_CALL, "weir_clip_norm");
 	weir__leave(w);
 	return c.norm;
 }
@@ -189,6 +192,7 @@ int64_t weir_clip_value(weir_module *m, double most)
 
 	if (!good_limit(m, most, "weir_clip_value")) return 0;
 	weir__enter(w);
+	weir__span_begin(w);
 	for (all = gradients_of(m); (g = next(&all)) && !nan;) {
 		weir_stats s;
 
@@ -202,6 +206,7 @@ int64_t weir_clip_value(weir_module *m, double most)
 		all.i = 0;
 		while ((g = next(&all))) each_element(g, limit, &c, "weir_clip_value");
 	}
+	weir__span_end(w, WEIR_SPAN_CALL, "weir_clip_value");
 	weir__leave(w);
 	return (int64_t)atomic_load(&c.changed);
 }

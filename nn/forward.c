@@ -1,6 +1,8 @@
 /* forward.c: running modules. */
 #include "nn/module.h"
 
+#include "engine/profile.h"
+
 /* x may go into m: usable, and of m's context. */
 static bool takes(weir_module *m, const weir_tensor *x, const char *who)
 {
@@ -35,12 +37,14 @@ weir_tensor *weir__module_run(weir_module *m, weir_tensor *x, const char *who)
 
 	weir__scope_begin_path(nn->ctx, m->scope);
 	m->running++;
+	weir__span_begin(nn->ctx);
 	if (nn->trace) nn->trace->before(nn->trace, m);
 	y = m->type->forward(m, x);
 	if (!y)
 		y = weir_fail(nn->ctx, WEIR_ERR_ARGUMENT, "%s: the forward of %s (%s) returned NULL", who, m->path,
 			      m->type->kind);
 	if (nn->trace) nn->trace->after(nn->trace, m, y);
+	weir__span_end(nn->ctx, WEIR_SPAN_MODULE, m->scope);
 	m->running--;
 	nn->ctx->scopes.depth = depth; /* also where a failing forward left scopes open */
 	return weir_ok(nn->ctx) ? y : weir__bad_of(nn->ctx);

@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "engine/profile.h"
 #include "engine/tape.h"
 #include "kernels/cpu.h"
 #include "kernels/reduce.h"
@@ -252,6 +253,7 @@ bool weir_optim_step(weir_optim *o)
 		return false;
 	}
 	weir__enter(w);
+	weir__span_begin(w);
 	for (int64_t i = 0; i < o->slots && good; i++) {
 		size_t size = (size_t)o->slot[i].p->numel * weir__size_of(o->slot[i].p->dtype);
 
@@ -261,6 +263,7 @@ bool weir_optim_step(weir_optim *o)
 	if (good && o->track) good = (before = weir__scratch_alloc(w, bytes, &bytes)) != NULL;
 	for (int64_t i = 0; i < o->slots && good; i++) update(o, &o->slot[i], before);
 	if (before) weir__scratch_free(w, before, bytes);
+	weir__span_end(w, WEIR_SPAN_CALL, "weir_optim_step");
 	weir__leave(w);
 	if (!good || !weir_ok(w)) return false;
 	o->steps++;

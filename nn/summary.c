@@ -33,16 +33,6 @@ static row *row_of(measuring *s, const weir_module *m)
 	return NULL;
 }
 
-/* Multiply-adds of the product that made t, or 0. */
-static int64_t products_of(const weir_tensor *t)
-{
-	const char *op = t->op->name;
-	const weir_tensor *x = t->nin ? t->in[0] : NULL;
-
-	if (!x || !x->rank || (strcmp(op, "linear") != 0 && strcmp(op, "matmul") != 0)) return 0;
-	return t->numel * x->shape[x->rank - 1];
-}
-
 /* Books what was made since the last call on the innermost module that runs. */
 static void book(measuring *s)
 {
@@ -52,7 +42,7 @@ static void book(measuring *s)
 	for (int64_t i = s->start; i < weir_tape_length(w) && r; i++) {
 		const weir_tensor *t = weir_tape_at(w, i);
 
-		if (t) r->products += products_of(t);
+		if (t && t->op->multiply_adds) r->products += t->op->multiply_adds(t);
 	}
 	if (r && w->memory.values > s->values) r->activations += w->memory.values - s->values;
 	s->start = weir_tape_length(w);

@@ -94,6 +94,7 @@ const weir_op weir_op_linear = {
 	.forward = forward,
 	.vjp = vjp,
 	.vjp_fused = vjp_fused,
+	.multiply_adds = weir__multiply_adds,
 };
 
 weir_tensor *weir_linear(weir_tensor *x, weir_tensor *weight, weir_tensor *bias)

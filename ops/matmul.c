@@ -101,6 +101,7 @@ const weir_op weir_op_matmul = {
 	.forward = forward,
 	.vjp = vjp,
 	.vjp_fused = vjp_fused,
+	.multiply_adds = weir__multiply_adds,
 };
 
 weir_tensor *weir_matmul(weir_tensor *a, weir_tensor *b)

@@ -146,6 +146,13 @@ bool weir__broadcast_leading(weir_tensor **a, weir_tensor **b)
 	return true;
 }
 
+int64_t weir__multiply_adds(const weir_tensor *y)
+{
+	const weir_tensor *x = y->in[0];
+
+	return x->rank ? y->numel * x->shape[x->rank - 1] : 0;
+}
+
 weir_tensor *weir__flat(weir_tensor *t)
 {
 	int64_t shape[2] = { 1, t->rank ? t->shape[t->rank - 1] : 1 };

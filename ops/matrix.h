@@ -44,6 +44,9 @@ void weir__product_act(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, con
 void weir__products(const weir_tensor *ta, weir_matrix a, const weir_tensor *tb, weir_matrix b, void *c,
 		    weir_dst_mode mode);
 
+/* Multiply-adds of the product that made y: its elements times the last axis of the first operand. */
+int64_t weir__multiply_adds(const weir_tensor *y);
+
 /* Broadcasts all axes but the last two. False, without reporting, where they do not fit. */
 bool weir__broadcast_leading(weir_tensor **a, weir_tensor **b);
 

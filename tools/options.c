@@ -251,6 +251,12 @@ static bool set_html(options *o, const char *v)
 	return writable("--html", v);
 }
 
+static bool set_profile(options *o, const char *v)
+{
+	o->profile = v;
+	return writable("--profile", v);
+}
+
 static bool set_stretch(options *o, const char *v)
 {
 	int64_t n = 0;
@@ -351,6 +357,8 @@ static const struct {
 	{ "--read", "FILE", COMMAND_FLOW, set_read,
 	  "flow: prints what a ring file holds, and runs nothing; with --json as JSON lines" },
 	{ "--html", "FILE", COMMAND_FLOW, set_html, "flow: writes the report as a page, too" },
+	{ "--profile", "FILE", COMMAND_TRAIN, set_profile,
+	  "train: where the steps' time goes: a table, and FILE for chrome://tracing or Perfetto" },
 	{ "--stretch", "N", COMMAND_FLOW, set_stretch,
 	  "flow: power iterations for each layer's stretching factor, 0 for none; default 30 for up to 200 layers, else 0" },
 	{ "--fail-on", "LIST", COMMAND_FLOW | COMMAND_TRAIN, set_fail_on,

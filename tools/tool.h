@@ -57,6 +57,7 @@ typedef struct options {
 	const char *record[MAX_RECORDS]; /* where recorders write */
 	int records;
 	const char *read, *html; /* flow: a ring file to print, a page to write; or NULL */
+	const char *profile;     /* where the steps' time goes is written there, or NULL */
 	unsigned fail_on;        /* bit 1 << weir_verdict: ends with EXIT_VERDICT */
 	int stretch;             /* flow: power iterations for stretching factors; -1: by the number of layers */
 	bool whatif;

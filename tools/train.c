@@ -161,6 +161,7 @@ static void evaluate(const setup *s, weir_flow *f)
 
 int command_train(const options *o)
 {
+	enum { PROFILE_ROWS = 12 };
 	setup s;
 	weir_flow *f;
 	signs g;
@@ -178,7 +179,8 @@ int command_train(const options *o)
 	fflush(stdout);
 	signs_init(&g, weir_dataset_classes(s.all), o->lr);
 	f = setup_watch(&s);
-	ok = f && train_run(&s, f, &g, 0);
+	ok = f && (!o->profile || weir_profile_begin(s.w, o->profile)) && train_run(&s, f, &g, 0) &&
+	     (!o->profile || (weir_profile_print(s.w, PROFILE_ROWS, stdout) && weir_profile_end(s.w)));
 	if (ok && signs_text(&g, f, text, sizeof text)[0]) printf("%s\n", text);
 	if (ok && g.steps) gradient_line(f);
 	if (ok && !g.last.broken) evaluate(&s, f);

@@ -342,6 +342,35 @@ WEIR_API double weir_hook_seconds(const weir_ctx *w);
 WEIR_API weir_hook *weir_on_grad(weir_ctx *w, weir_observer *observe, void *user, void (*destroy)(void *user));
 WEIR_API weir_hook *weir_on_forward(weir_ctx *w, weir_observer *observe, void *user, void (*destroy)(void *user));
 
+/* ---- profile ---------------------------------------------------------------------------------------------- */
+
+/* From here on the time of every span is taken: operations, gradient rules, backward passes, hooks, modules, composed functions, an optimiser's
+ * step, the tape's reset. path: where weir_profile_end(), or else weir_close(), writes them as a trace that chrome://tracing and
+ * Perfetto open; tried at once, but not replaced before the end. NULL: no file, for the table alone. The environment variable WEIR_PROFILE
+ * does the same for the first context that a process opens, until that asks for a profile itself. Reading the clock costs some 0.1 µs per span. A trace holds 32 MiB of events; what
+ * comes after them stands in the table only, and is counted as "dropped". Errors: ARGUMENT (there is a profile already), IO, MEMORY. */
+WEIR_API bool weir_profile_begin(weir_ctx *w, const char *path);
+/* Writes the file and forgets the profile. The old file stays whole where it can't be replaced. Works after an error, too. */
+WEIR_API bool weir_profile_end(weir_ctx *w);
+
+/* One line of the table: all spans of a kind and name. */
+typedef struct weir_profile_row {
+	const char *name; /* of the operation, module, function; valid until the profile ends */
+	const char *
+		kind; /* "forward", "fused" (made on the way by the one before), "gradient", "composed", "backward", "hooks",
+			     "module", "call" */
+	int64_t calls;
+	double seconds; /* its own: without the spans inside */
+	double share;   /* of all the time since the profile began */
+	double flops;   /* of matrix products; 0: none */
+	double bytes;   /* values and gradients that it must read and write at least */
+} weir_profile_row;
+/* Up to n rows, those with the most time of their own first; returns how many there are, 0 where no profile is kept. */
+WEIR_API int64_t weir_profile_rows(const weir_ctx *w, weir_profile_row *rows, int64_t n);
+/* The table of the first n of them, of all where n is 0; the last lines are what the others took, and the time outside of all spans. Returns
+ * weir_ok(). */
+WEIR_API bool weir_profile_print(weir_ctx *w, int64_t n, FILE *file);
+
 /* ---- operations ------------------------------------------------------------------------------------------- */
 
 /* One field of an attribute struct, for printing, pictures and export. */
@@ -409,6 +438,8 @@ struct weir_op {
 	void (*vjp)(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[]);
 	/* The same in one pass over memory; optional; gy is contiguous. */
 	void (*vjp_fused)(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[]);
+	/* Multiply-adds of the matrix product that made y; NULL: it is none. */
+	int64_t (*multiply_adds)(const weir_tensor *y);
 	double domain[2]; /* where the tests draw operands from; both 0: any */
 	double kinks[4];  /* points without a derivative, that the tests keep away from; kink_count of them */
 	int kink_count;
