@@ -164,6 +164,11 @@ static int class_of(size_t size, size_t *rounded)
 	return 4 + 4 * (e - 8) + (int)((size - 1) >> (e - 2)) - 4;
 }
 
+static size_t size_of_class(int c)
+{
+	return c < 4 ? ((size_t)c + 1) * 64 : (size_t)(5 + c % 4) << (6 + (c - 4) / 4);
+}
+
 static void *region_new(weir_ctx *w, size_t size)
 {
 	weir_region *r = weir__alloc(w, size + WEIR_ALIGN, WEIR_ALIGN);
@@ -227,6 +232,87 @@ size_t weir__pool_rounded(size_t size)
 
 	class_of(size, &rounded);
 	return rounded > WEIR_SLAB_MAX ? rounded + WEIR_ALIGN : rounded;
+}
+
+/* ---- a pool that begins anew ---- */
+
+void weir__pool_set_aside(weir_ctx *w, weir_pool_aside *aside)
+{
+	weir_pool *pool = &w->pool;
+
+	memcpy(aside->list, pool->list, sizeof pool->list);
+	memset(pool->list, 0, sizeof pool->list);
+	aside->regions = pool->regions;
+	aside->bytes = 0;
+	for (int c = 0; c < WEIR_POOL_CLASSES; c++) {
+		size_t size = weir__pool_rounded(size_of_class(c));
+
+		for (const weir_free_block *b = aside->list[c]; b; b = b->next) aside->bytes += size;
+	}
+}
+
+static size_t chunks_of(const weir_arena *a)
+{
+	size_t n = 0;
+
+	for (const weir_chunk *c = a->first; c; c = c->next) n++;
+	return n;
+}
+
+size_t weir__memory_needed(const weir_ctx *w, const weir_pool_aside *aside)
+{
+	size_t a = chunks_of(&w->arena[0]), b = chunks_of(&w->arena[1]);
+
+	return w->memory.held - aside->bytes + (a > b ? a - b : b - a) * WEIR_ARENA_CHUNK;
+}
+
+/* In the lowest bits of a region's size, while blocks come back. */
+enum { NEW = 1, UNUSED = 2 };
+
+static weir_region *region_of(void *block)
+{
+	return (weir_region *)(void *)((char *)block - WEIR_ALIGN);
+}
+
+/* Takes the blocks of new regions out of a list of large ones. */
+static void leave_out_new(weir_free_block **list)
+{
+	while (*list) {
+		weir_region *r = region_of(*list);
+
+		if (r->size & NEW) {
+			r->size |= UNUSED;
+			*list = (*list)->next;
+		} else {
+			list = &(*list)->next;
+		}
+	}
+}
+
+void weir__pool_bring_back(weir_ctx *w, weir_pool_aside *aside)
+{
+	weir_pool *pool = &w->pool;
+
+	for (weir_region *r = pool->regions; r != aside->regions; r = r->next) r->size |= NEW;
+	for (int c = 0; c < WEIR_POOL_CLASSES; c++) {
+		weir_free_block **end = &pool->list[c];
+
+		if (size_of_class(c) > WEIR_SLAB_MAX) leave_out_new(end);
+		while (*end) end = &(*end)->next;
+		*end = aside->list[c];
+	}
+	for (weir_region **at = &pool->regions; *at != aside->regions;) {
+		weir_region *r = *at;
+		size_t marks = r->size & (NEW | UNUSED);
+
+		r->size -= marks;
+		if (marks & UNUSED) {
+			*at = r->next;
+			weir__free(w, r, r->size);
+		} else {
+			at = &r->next;
+		}
+	}
 }
 
 void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got)

@@ -68,6 +68,17 @@ void *weir__pool_take(weir_ctx *w, size_t *size);
 void weir__pool_give(weir_ctx *w, void *p, size_t size);
 void weir__pool_free(weir_ctx *w);
 size_t weir__pool_rounded(size_t size); /* what a block of that size takes of the pool's memory */
+/* Between the two the pool begins with no free block, so that what happens there takes of the allocator what it would take of a new context; at the
+ * end the free blocks come back, and large ones that are new and not in use are freed. */
+typedef struct weir_pool_aside {
+	struct weir_free_block *list[WEIR_POOL_CLASSES];
+	struct weir_region *regions; /* that were there already */
+	size_t bytes;                /* in the free blocks */
+} weir_pool_aside;
+void weir__pool_set_aside(weir_ctx *w, weir_pool_aside *aside);
+void weir__pool_bring_back(weir_ctx *w, weir_pool_aside *aside);
+/* Before they come back: what the context would hold without them, and with both arenas as large as the larger. */
+size_t weir__memory_needed(const weir_ctx *w, const weir_pool_aside *aside);
 
 /* Memory for as long as an operation runs: for a forward or fused function. Large blocks come one after the other from a single one, which
  * grows to the largest and belongs to no size class: the workspaces of a step's products are of many sizes. NULL after reporting; *got goes back

@@ -26,6 +26,11 @@ static size_t record_bytes(size_t bytes)
 				     : sizeof(weir_storage);
 }
 
+size_t weir__storage_bytes(size_t bytes)
+{
+	return weir__pool_rounded(record_bytes(bytes)) + (bytes > INLINE_BYTES ? weir__pool_rounded(bytes) : 0);
+}
+
 weir_storage *weir__storage_new(weir_ctx *w, size_t bytes)
 {
 	size_t record = record_bytes(bytes), size = bytes;
@@ -161,6 +166,11 @@ weir_tensor *weir__tensor_view(weir_tensor *x, const weir_op *op, int rank, cons
 	t->store->refs++;
 	t->version = t->store->version;
 	return t;
+}
+
+size_t weir__kept_bytes(void)
+{
+	return weir__pool_rounded(sizeof(weir_kept)) + header_bytes(WEIR_MAX_RANK);
 }
 
 /* Headers of kept tensors have room for any rank, so that dropped ones serve again. */

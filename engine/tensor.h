@@ -108,6 +108,7 @@ weir_tensor *weir__tensor_new(weir_ctx *w, const weir_op *op, int dtype, int ran
 weir_tensor *weir__tensor_view(weir_tensor *t, const weir_op *op, int rank, const int64_t *shape, const int64_t *stride,
 			       int64_t offset);
 weir_storage *weir__storage_new(weir_ctx *w, size_t bytes);
+size_t weir__storage_bytes(size_t bytes); /* that a storage for so many takes of the pool */
 void weir__storage_drop(weir_ctx *w, weir_storage *s);
 void weir__release_value(weir_tensor *t);            /* gives the value back; the header stays */
 int64_t weir__numel(int rank, const int64_t *shape); /* -1: negative extent or more than INT64_MAX / 16 elements */
@@ -119,6 +120,7 @@ int64_t weir__element_offset(const weir_tensor *t, int64_t i);
 /* Kept tensors. */
 /* The norm of a parameter's accumulator, as weir__norm2 would give it, where backward has left it; else NaN. */
 double weir__known_norm(const weir_tensor *param);
+size_t weir__kept_bytes(void); /* that a kept tensor takes beside its storage and its name */
 weir_tensor *weir__kept_new(weir_ctx *w, int dtype, int rank, const int64_t *shape);
 void weir__kept_free_all(weir_ctx *w);
 

@@ -83,6 +83,11 @@ weir_tensor *const *weir__module_all(const weir_module *m, int64_t *n);
 /* Runs m's forward under its scope; x was checked. */
 weir_tensor *weir__module_run(weir_module *m, weir_tensor *x, const char *who);
 
+/* One forward of m on zeros, under trace, and where it can be a backward to all parameters; both are taken back, with what they drew of random
+ * streams. plan: what they took of memory, without moments. */
+bool weir__try_step(weir_module *m, int rank, const int64_t *shape, weir_nn_trace *trace, weir_memory_plan *plan);
+void weir__plan_moments(const weir_module *m, int moments, weir_memory_plan *plan); /* adds so many */
+
 /* Optimisers give these parameters up: they are about to be dropped. */
 void weir__optims_forget(weir_nn *nn, const weir_module *root);
 /* Frees the memory of every optimiser. */

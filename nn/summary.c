@@ -1,4 +1,4 @@
-/* summary.c: a table of a module's layers, and the memory that training it will take, measured on one forward. */
+/* summary.c: a table of a module's layers, and the memory that training it will take. */
 #include "nn/module.h"
 
 #include <string.h>
@@ -23,6 +23,7 @@ typedef struct measuring {
 	int64_t start; /* tape's length and bytes of values when the last module began or ended */
 	size_t values;
 	const weir_module **running; /* from the root on */
+	weir_memory_plan plan;
 } measuring;
 
 static row *row_of(measuring *s, const weir_module *m)
@@ -100,15 +101,6 @@ typedef struct cells {
 	char s[COLUMNS][CELL];
 } cells;
 
-static size_t bytes_of_own(const weir_module *m)
-{
-	size_t bytes = 0;
-
-	for (int64_t i = 0; i < m->params; i++)
-		bytes += (size_t)m->param[i].t->numel * weir__size_of(m->param[i].t->dtype);
-	return bytes;
-}
-
 static int64_t weights_of_own(const weir_module *m)
 {
 	int64_t n = 0;
@@ -167,14 +159,12 @@ static void widen(size_t *width, const cells *c)
 
 static void put_sums(weir__text *t, const measuring *s, const int64_t *shape, int rank)
 {
-	size_t parameters = 0, activations = 0;
+	static const char *const optimisers[] = { "; peak with SGD ", ", momentum ", ", Adam " };
 	int64_t weights = 0, products = 0;
 
 	for (int64_t i = 0; i < s->n; i++) {
 		weights += weights_of_own(s->rows[i].m);
-		parameters += bytes_of_own(s->rows[i].m);
 		products += s->rows[i].products;
-		activations += s->rows[i].activations;
 	}
 	weir__text_str(t, "input ");
 	weir__text_shape(t, rank, shape);
@@ -182,16 +172,20 @@ static void put_sums(weir__text *t, const measuring *s, const int64_t *shape, in
 	put_count(t, weights);
 	weir__text_str(t, " parameters, ");
 	put_count(t, products);
-	weir__text_str(t, " multiply-adds forward\nmemory: parameters ");
-	put_bytes(t, parameters);
+	weir__text_str(t, " multiply-adds forward\nmemory: ");
+	weir__text_str(t, "parameters ");
+	put_bytes(t, s->plan.parameters);
 	weir__text_str(t, ", gradients ");
-	put_bytes(t, parameters);
+	put_bytes(t, s->plan.gradients);
 	weir__text_str(t, ", activations ");
-	put_bytes(t, activations);
-	weir__text_str(t, ", two moments ");
-	put_bytes(t, 2 * parameters);
-	weir__text_str(t, "; together ");
-	put_bytes(t, 4 * parameters + activations);
+	put_bytes(t, s->plan.activations);
+	for (int moments = 0; moments < 3; moments++) {
+		weir_memory_plan plan = s->plan;
+
+		weir__plan_moments(s->rows[0].m, moments, &plan);
+		weir__text_str(t, optimisers[moments]);
+		put_bytes(t, plan.peak);
+	}
 	weir__text_str(t, "\n");
 }
 
@@ -233,26 +227,6 @@ static bool print(const measuring *s, int rank, const int64_t *shape, FILE *file
 	return good;
 }
 
-/* ---- one forward, taken back --------------------------------------------------------------------------------------- */
-
-static void run(measuring *s, weir_module *m, int rank, const int64_t *shape)
-{
-	weir_ctx *w = m->nn->ctx;
-	weir_place place = weir_mark(w);
-	uint64_t streams = w->streams;
-	weir_nn_trace *outer = m->nn->trace;
-	weir_tensor *first = weir_module_parameter(m, 0);
-	weir_tensor *x = weir_zeros(w, first ? (weir_dtype)first->dtype : m->nn->dtype, rank, shape);
-
-	m->nn->trace = &s->trace;
-	s->start = weir_tape_length(w);
-	s->values = w->memory.values;
-	weir_forward(m, x);
-	m->nn->trace = outer;
-	w->streams = streams;
-	if (weir_ok(w)) weir_rewind(w, place, NULL, 0);
-}
-
 bool weir_summary(weir_module *m, int rank, const int64_t *shape, FILE *file)
 {
 	weir_ctx *w = weir_module_context(m);
@@ -272,8 +246,9 @@ bool weir_summary(weir_module *m, int rank, const int64_t *shape, FILE *file)
 		s.n = 0;
 		for (weir_module *at = m; at; at = weir__module_next(m, at))
 			s.rows[s.n++] = (row){ .m = at, .rank = -1 };
-		run(&s, m, rank, shape);
-		good = weir_ok(w) && print(&s, rank, shape, file);
+		s.start = weir_tape_length(w);
+		s.values = w->memory.values;
+		good = weir__try_step(m, rank, shape, &s.trace, &s.plan) && print(&s, rank, shape, file);
 		weir__scratch_free(w, s.running, running_got);
 	}
 	if (s.rows) weir__scratch_free(w, s.rows, rows_got);

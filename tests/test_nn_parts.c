@@ -340,7 +340,9 @@ static void test_summary(void **unused)
 		"net.4         linear in=32, out=2                [8, 2]           66            512         64 B\n",
 		"input [8, 64]; 3,266 parameters, 25,088 multiply-adds forward\n",
 		"memory: parameters 12.8 KiB, gradients 12.8 KiB, activations ",
-		", two moments 25.5 KiB; together ",
+		"; peak with SGD ",
+		" KiB, momentum ",
+		" KiB, Adam ",
 	};
 	for (size_t i = 0; i < sizeof(lines) / sizeof(*lines); i++) {
 		if (!strstr(text, lines[i])) fail_msg("no \"%s\" in\n%s", lines[i], text);

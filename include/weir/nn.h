@@ -70,9 +70,28 @@ WEIR_API weir_tensor *weir_forward(weir_module *m, weir_tensor *x);
  * keeps it, and so does n for those from n on. Gradients go to the tensors given. */
 WEIR_API weir_tensor *weir_forward_with(weir_module *m, weir_tensor *const *tensors, int64_t n, weir_tensor *x);
 
-/* A table of m: layer, kind, output shape, parameters, multiply-adds, bytes of activations, for an input of this shape; and the bytes
- * that parameters, gradients, activations and an optimiser with two moments will take. Runs one forward, recorded as in training (as it
- * is where recording is off), measures it, and takes it back: tape and random streams are as before. Returns weir_ok(). */
+/* What training m takes of memory, in bytes. peak: what the context will hold of the allocator (weir_memory.held), as
+ *
+ *   parameters + gradients + moments + activations + the rest:
+ *
+ * the gradients of activations that are on their way at once, the operations' workspace, headers and tape, what the sizes of blocks round up,
+ * and all else that the context holds at this moment: data sets, other modules, and what stands on the tape. */
+typedef struct weir_memory_plan {
+	size_t parameters;
+	size_t gradients;   /* of parameters that are not frozen */
+	size_t moments;     /* of the optimiser */
+	size_t activations; /* values that a forward leaves for its backward, the input included */
+	size_t peak;
+} weir_memory_plan;
+
+/* Fills plan for steps on inputs of this shape (its first axis is the batch) and an optimiser with so many moments: 0 for SGD, 1 with momentum, 2
+ * for Adam; those that are there already are counted once. It is found by doing: one forward and one backward to the parameters, on zeros, in fresh
+ * memory; then all is taken back: memory, tape and random streams are as before. Call it between weir_tape_reset() and the next forward. The loss is not part of it. Where nothing is recorded, or an
+ * operation has no gradient, it is the peak of the forward alone. Returns weir_ok(). */
+WEIR_API bool weir_module_memory(weir_module *m, int rank, const int64_t *shape, int moments, weir_memory_plan *plan);
+
+/* A table of m: layer, kind, output shape, parameters, multiply-adds, bytes of activations, for an input of this shape; and the plan of
+ * weir_module_memory(), with peaks for SGD, with momentum, and for Adam. Forward hooks see the forward. Returns weir_ok(). */
 WEIR_API bool weir_summary(weir_module *m, int rank, const int64_t *shape, FILE *file);
 
 /* New weights are of dtype f32; weir_module_dtype(w, WEIR_F64) changes that for modules made afterwards. */
