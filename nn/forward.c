@@ -44,7 +44,7 @@ weir_tensor *weir__module_run(weir_module *m, weir_tensor *x, const char *who)
 		y = weir_fail(nn->ctx, WEIR_ERR_ARGUMENT, "%s: the forward of %s (%s) returned NULL", who, m->path,
 			      m->type->kind);
 	if (nn->trace) nn->trace->after(nn->trace, m, y);
-	weir__span_end(nn->ctx, WEIR_SPAN_MODULE, m->scope);
+	weir__span_end(nn->ctx, WEIR_SPAN_MODULE, m->type->kind);
 	m->running--;
 	nn->ctx->scopes.depth = depth; /* also where a failing forward left scopes open */
 	return weir_ok(nn->ctx) ? y : weir__bad_of(nn->ctx);

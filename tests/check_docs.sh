@@ -1,7 +1,7 @@
 #!/bin/sh
 # What the documentation shows is what the command prints. In README.md and docs/*.md a block that begins with "$ ./weir ..." or
 # "$ build/release/examples/..." is run; the lines under it must stand in its output, in this order; a line of "..." stands for any number of lines. Numbers that
-# follow the clock (what measuring cost) are not compared.
+# follow the clock (what measuring cost, the times of a profile) are not compared.
 set -eu
 tree=${WEIR_SOURCE_DIR:-.}
 built=$(cd "${WEIR_BINARY_DIR:-build/release}" && pwd)
@@ -11,7 +11,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 failed=0
-plain() { sed -e 's/measured at [0-9.]* %/measured at N %/' -e 's/[[:space:]]*$//' "$1"; }
+plain() { sed -e 's/measured at [0-9.]* %/measured at N %/' \
+	-e 's/^\(.* \(forward\|gradient\|backward\|hooks\|module\|call\)  *[0-9]*\) [0-9. ]*$/\1/' -e 's/^outside [0-9. ]*$/outside/' -e 's/[[:space:]]*$//' "$1"; }
 
 # Splits a page into 1.command 1.want, 2.command 2.want, ...
 split() {

@@ -1,5 +1,5 @@
 /* test_profile.c: the profile. Its file is read back: events nest, stand in order, and are those of the step; the table adds up; nothing that goes
- * wrong with a profile harms the training. */
+ * wrong with a profile harms the training. Long: reading events back takes a third of it. */
 #include "tests/ops_check.h"
 
 #include <pthread.h>
@@ -388,6 +388,7 @@ static void nesting(void **state)
 	weir_forward(d, x);
 	assert_int_equal(weir_profile_rows(w, rows, 8), 1); /* the operation lies too deep */
 	assert_string_equal(rows[0].kind, "module");
+	assert_string_equal(rows[0].name, "deep");
 	weir_neg(x);
 	assert_int_equal(weir_profile_rows(w, rows, 8), 2);
 	assert_true(weir_profile_end(w));
@@ -472,6 +473,7 @@ static void memory(void **state)
 	weir_options_init(&o);
 	o.handler = NULL;
 	o.memory_limit = 8 << 20; /* less than a trace's buffer */
+	unlink("memory.json");
 	w = weir_open(&o);
 	assert_false(weir_profile_begin(w, "memory.json"));
 	expect_error(w, WEIR_ERR_MEMORY, "out of memory", NULL);
