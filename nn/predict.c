@@ -20,7 +20,8 @@ static bool can_go_back(const weir_ctx *w, int64_t start, const weir_tensor *y)
 static void go_back(weir_module *m, weir_tensor *y)
 {
 	weir_ctx *w = m->nn->ctx;
-	weir_tensor *const *all, **xs;
+	weir_tensor *const *all;
+	weir_tensor **xs;
 	int64_t count;
 	int n = 0;
 	size_t got;
