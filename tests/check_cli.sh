@@ -107,7 +107,13 @@ says '6 steps'
 run 0 flow --read steps.ring --json
 says '"step":5,'
 [ "$(ls board | grep -c tfevents)" = 1 ] || wrong "no event file in board: $(ls board)"
+run 0 train --steps 20 --profile trace.json
+says 'linear                 gradient       420'
+says '"traceEvents":[{' trace.json
 if [ -e /dev/full ]; then # training goes on where a record can't
+	run 1 train --steps 20 --profile /dev/full
+	says 'validation  loss '
+	[ "$(grep -c 'weir_profile_end: /dev/full: ' err)" = 1 ] && [ "$(wc -l <err)" = 1 ] || wrong "a full disk: $(cat err)"
 	ln -s /dev/full full.jsonl
 	run 1 train --act relu --init he --steps 20 --record full.jsonl
 	says 'validation  loss '
@@ -245,6 +251,8 @@ refuse '"none/x.ring": No such file or directory' train --record none/x.ring
 refuse '"vanshing"; did you mean "vanishing"?' train --fail-on dead,vanshing
 refuse 'the nearest is' flow --fail-on ''
 refuse '"-1"' flow --stretch -1
+refuse '"none/x.json": No such file or directory' train --profile none/x.json
+refuse '--profile is an option of train only' flow --profile x.json
 refuse '--read is an option of flow only' train --read steps.ring
 refuse '--record is an option of flow, train only' graph --record x.jsonl
 refuse '--json is an option of flow only' train --json

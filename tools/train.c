@@ -159,9 +159,19 @@ static void evaluate(const setup *s, weir_flow *f)
 	weir_flow_validation(f, loss[0] - penalty, loss[1] - penalty, penalty);
 }
 
+/* A file that can't be written is no reason to keep back what the training came to. */
+static void show_profile(setup *s)
+{
+	enum { ROWS = 12 };
+
+	weir_profile_print(s->w, ROWS, stdout);
+	if (weir_profile_end(s->w)) return;
+	weir_clear_error(s->w);
+	s->unrecorded = true;
+}
+
 int command_train(const options *o)
 {
-	enum { PROFILE_ROWS = 12 };
 	setup s;
 	weir_flow *f;
 	signs g;
@@ -179,8 +189,8 @@ int command_train(const options *o)
 	fflush(stdout);
 	signs_init(&g, weir_dataset_classes(s.all), o->lr);
 	f = setup_watch(&s);
-	ok = f && (!o->profile || weir_profile_begin(s.w, o->profile)) && train_run(&s, f, &g, 0) &&
-	     (!o->profile || (weir_profile_print(s.w, PROFILE_ROWS, stdout) && weir_profile_end(s.w)));
+	ok = f && (!o->profile || weir_profile_begin(s.w, o->profile)) && train_run(&s, f, &g, 0);
+	if (ok && o->profile) show_profile(&s);
 	if (ok && signs_text(&g, f, text, sizeof text)[0]) printf("%s\n", text);
 	if (ok && g.steps) gradient_line(f);
 	if (ok && !g.last.broken) evaluate(&s, f);
