@@ -44,15 +44,15 @@ static inline weir_fp_state weir__fp_save(void)
 	return (weir_fp_state){ _mm_getcsr(), 0 };
 }
 
-/* Writing MXCSR costs some 20 cycles, reading it a few: write only what differs. */
 static inline void weir__fp_write(uint64_t mxcsr)
 {
 	if (_mm_getcsr() != mxcsr) _mm_setcsr((unsigned)mxcsr);
 }
 
+/* Written without a look: after arithmetic a read waits until all of it has retired, for three times as long as the write takes. */
 static inline void weir__fp_leave(weir_fp_state saved)
 {
-	weir__fp_write(saved.control);
+	_mm_setcsr((unsigned)saved.control);
 }
 
 static inline weir_fp_state weir__fp_enter(bool ieee)
