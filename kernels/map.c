@@ -318,23 +318,40 @@ static void run(job *j, weir_task_fn *fn, double cost, int threads)
 		       fn, j);
 }
 
-void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
-	       const weir_strided *x, const double *p, int threads)
+/* At most a block of elements, which lie in every operand as they do in y: straight to the kernel, because for so few a job costs several times
+ * what the work does. False, and nothing done, where there is more to it. */
+static bool map_few(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
+		    const weir_strided *in, const double *p)
 {
-	weir__map_squares(id, t, rank, shape, y, mode, x, p, NULL, threads);
+	const weir_kernels *kernels = weir__kernels();
+	const char *inputs = weir__map_info[id].inputs;
+	_Alignas(64) char sum[BLOCK * 8];
+	const void *x[INPUTS];
+	int64_t count = 1;
+
+	for (int d = rank - 1; d >= 0; d--) {
+		if (shape[d] > BLOCK) return false;
+		for (int i = 0; shape[d] != 1 && inputs[i]; i++) {
+			if (in[i].stride[d] != count) return false;
+		}
+		count *= shape[d];
+		if (count > BLOCK) return false;
+	}
+	if (!count) return true;
+	for (int i = 0; inputs[i]; i++) x[i] = in[i].data;
+	kernels->map[id][t](mode == WEIR_DST_ADD ? sum : y, x, count, p);
+	if (mode == WEIR_DST_ADD) kernels->map[WEIR_MAP_add][t](y, (const void *const[]){ y, sum }, count, NULL);
+	return true;
 }
 
-void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
-		       const weir_strided *x, const double *p, weir_squares *s, int threads)
+static void map_many(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
+		     const weir_strided *x, const double *p, weir_squares *s, int threads)
 {
 	const weir_kernels *kernels = weir__kernels();
 	const weir_map_info *info = &weir__map_info[id];
 	job j = { .map = kernels->map[id][t], .p = p, .y = y, .ysize = info->output == 'B' ? 1 : size_of[t] };
 	bool relu;
 
-	assert(t == WEIR_F32 || t == WEIR_F64);
-	assert(mode != WEIR_DST_ADD || info->output == 'T');
-	if (mode == WEIR_DST_SKIP) return;
 	if (mode == WEIR_DST_ADD) j.add = kernels->map[WEIR_MAP_add][t];
 	set_shape(&j, rank, shape);
 	for (; info->inputs[j.inputs]; j.inputs++)
@@ -350,6 +367,21 @@ void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape
 	s->done = true;
 	s->hidden = relu;
 	if (j.gy_squares) j.gy_squares->done = j.gy_squares->hidden = true;
+}
+
+void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
+		       const weir_strided *x, const double *p, weir_squares *s, int threads)
+{
+	assert(t == WEIR_F32 || t == WEIR_F64);
+	assert(mode != WEIR_DST_ADD || weir__map_info[id].output == 'T');
+	if (mode == WEIR_DST_SKIP || (!s && map_few(id, t, rank, shape, y, mode, x, p))) return;
+	map_many(id, t, rank, shape, y, mode, x, p, s, threads);
+}
+
+void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
+	       const weir_strided *x, const double *p, int threads)
+{
+	weir__map_squares(id, t, rank, shape, y, mode, x, p, NULL, threads);
 }
 
 void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x,
