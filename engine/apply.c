@@ -30,7 +30,10 @@ static bool check_operands(weir_ctx *w, const weir_op *op, weir_tensor *const *i
 	}
 	for (int i = 0; i < n; i++) {
 		weir_text_buf text;
-		weir_ctx *other = weir__ctx_of(in[i]);
+		weir_ctx *other;
+
+		if (weir__ready(w, in[i])) continue;
+		other = weir__ctx_of(in[i]);
 
 		if (!in[i]) {
 			weir_fail(w, WEIR_ERR_ARGUMENT, "%s: operand %d is NULL", weir__who(w, op), i);

@@ -146,11 +146,6 @@ static bool accumulate(pass *p, int64_t index, weir_tensor *more)
 	return true;
 }
 
-static bool same_shape(const weir_tensor *a, const weir_tensor *b)
-{
-	return a->dtype == b->dtype && a->rank == b->rank && !memcmp(a->shape, b->shape, a->rank * sizeof *a->shape);
-}
-
 /* ---- one node ---- */
 
 static bool unchanged(const weir_tensor *v, uint32_t version)
@@ -326,7 +321,7 @@ static bool hand_on(pass *p, weir_tensor *y, weir_tensor **gx, int64_t start)
 			gx[i] = NULL;
 			continue;
 		}
-		if (!same_shape(gx[i], y->in[i])) {
+		if (!weir__alike(gx[i], y->in[i])) {
 			weir_fail(p->w, WEIR_ERR_GRADIENT,
 				  "%s: the rule of %s gave a gradient %s for operand %d, which is %s", p->r->who,
 				  y->op->name, weir__describe(gx[i], &a), i, weir__describe(y->in[i], &b));

@@ -156,16 +156,6 @@ void weir__disown(weir_ctx *w, weir_owned *o)
 	if (o->next) o->next->prev = o->prev;
 }
 
-void weir__enter(weir_ctx *w)
-{
-	if (w->depth++ == 0) w->fp = weir__fp_enter(w->options.ieee_subnormals);
-}
-
-void weir__leave(weir_ctx *w)
-{
-	if (--w->depth == 0) weir__fp_leave(w->fp);
-}
-
 weir_memory weir_memory_of(const weir_ctx *w)
 {
 	return w->memory;

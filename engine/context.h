@@ -68,8 +68,22 @@ struct weir_ctx {
 };
 
 /* Around every call that computes: sets the library's floating-point mode, and restores the caller's at the outermost. */
-void weir__enter(weir_ctx *w);
-void weir__leave(weir_ctx *w);
+static inline void weir__enter(weir_ctx *w)
+{
+	if (w->depth++ == 0) w->fp = weir__fp_enter(w->options.ieee_subnormals);
+}
+
+static inline void weir__leave(weir_ctx *w)
+{
+	if (--w->depth == 0) weir__fp_leave(w->fp);
+}
+
+/* What weir__usable checks, and that t is of w, without a word: whoever gets false asks the others, which report. The bad tensor has no
+ * storage. */
+static inline bool weir__ready(const weir_ctx *w, const weir_tensor *t)
+{
+	return t && t->ctx == w && t->store && (t->life == w->life || t->life == WEIR_LIFE_KEPT);
+}
 
 /* Source lines: the outermost place wins. */
 static inline const char *weir__here_enter(weir_ctx *w, const char *here)

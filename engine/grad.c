@@ -6,11 +6,6 @@
 #include "engine/op.h"
 #include "engine/tape.h"
 
-static bool same_shape(const weir_tensor *a, const weir_tensor *b)
-{
-	return a->dtype == b->dtype && a->rank == b->rank && !memcmp(a->shape, b->shape, a->rank * sizeof *a->shape);
-}
-
 /* y can be differentiated: recorded, and of a floating type. */
 static bool differentiable(weir_tensor *y, const char *who)
 {
@@ -171,7 +166,7 @@ static bool vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, 
 	place = weir_mark(w);
 	if (!gy) {
 		if (one_element(y, who, "weir_vjp() takes a cotangent for more")) gy = ones_like(y);
-	} else if (weir__belongs(w, gy, who, "gy") && weir__usable(gy, who) && !same_shape(gy, y)) {
+	} else if (weir__belongs(w, gy, who, "gy") && weir__usable(gy, who) && !weir__alike(gy, y)) {
 		weir_fail(w, WEIR_ERR_SHAPE, "%s: gy is %s, but y is %s; they must be alike", who,
 			  weir__describe(gy, &a), weir__describe(y, &b));
 	}
@@ -220,7 +215,7 @@ weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const
 	if (!weir_ok(w) || !differentiable(y, "weir_jvp") || !check_xs(w, xs, n, "weir_jvp")) return w->bad;
 	for (int i = 0; i < n; i++) {
 		if (!weir__belongs(w, vxs[i], "weir_jvp", "a tensor of vxs")) return w->bad;
-		if (!weir__usable(vxs[i], "weir_jvp") || !same_shape(vxs[i], xs[i]))
+		if (!weir__usable(vxs[i], "weir_jvp") || !weir__alike(vxs[i], xs[i]))
 			return weir_fail(w, WEIR_ERR_SHAPE,
 					 "weir_jvp: vxs[%d] is %s, but xs[%d] is %s; they must be alike", i,
 					 weir__describe(vxs[i], &a), i, weir__describe(xs[i], &b));
@@ -296,7 +291,7 @@ bool weir_set_grad(weir_tensor *param, const weir_tensor *grad)
 	    !weir__usable(grad, "weir_set_grad"))
 		return false;
 	k = param->kept;
-	if (!same_shape(k->t, grad)) {
+	if (!weir__alike(k->t, grad)) {
 		weir_fail(param->ctx, WEIR_ERR_SHAPE,
 			  "weir_set_grad: the gradient is %s, the parameter %s; they must be alike",
 			  weir__describe(grad, &a), weir__describe(k->t, &b));

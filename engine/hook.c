@@ -298,8 +298,7 @@ static void run_replacers(running *run, bool of_tensor)
 				e->name);
 			return;
 		}
-		if (r->dtype != e->value->dtype || r->rank != e->value->rank ||
-		    memcmp(r->shape, e->value->shape, r->rank * sizeof *r->shape)) {
+		if (!weir__alike(r, e->value)) {
 			weir_fail(
 				w, WEIR_ERR_HOOK,
 				"weir_hook: the replacing hook on %s returned %s in place of %s; type and shape must be the same",

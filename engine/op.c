@@ -114,7 +114,7 @@ bool weir_same_shape(weir_shaping *s)
 	for (int i = 1; i < s->n; i++) {
 		const weir_tensor *x = s->in[0], *y = s->in[i];
 
-		if (x->rank == y->rank && !memcmp(x->shape, y->shape, x->rank * sizeof *x->shape)) continue;
+		if (weir__alike(x, y)) continue;
 		weir_fail(s->ctx, WEIR_ERR_SHAPE, "%s: shapes differ: operand 0 is %s, operand %d is %s",
 			  weir__who(s->ctx, s->op), weir__describe(x, &a), i, weir__describe(y, &b));
 		return false;

@@ -330,8 +330,7 @@ bool weir_substitute_begin(weir_ctx *w, weir_tensor *const *from, weir_tensor *c
 				weir__describe(from[i], &a));
 			return false;
 		}
-		if (to[i] && (to[i]->dtype != from[i]->dtype || to[i]->rank != from[i]->rank ||
-			      memcmp(to[i]->shape, from[i]->shape, from[i]->rank * sizeof *from[i]->shape))) {
+		if (to[i] && !weir__alike(to[i], from[i])) {
 			weir_fail(w, WEIR_ERR_SHAPE, "weir_substitute_begin: type or shape differ: %s in place of %s",
 				  weir__describe(to[i], &a), weir__describe(from[i], &b));
 			return false;

@@ -81,6 +81,16 @@ static inline bool weir__is_float(int dtype)
 	return dtype == WEIR_F32 || dtype == WEIR_F64;
 }
 
+/* Of one type and shape? */
+static inline bool weir__alike(const weir_tensor *a, const weir_tensor *b)
+{
+	if (a->dtype != b->dtype || a->rank != b->rank) return false;
+	for (int i = 0; i < a->rank; i++) {
+		if (a->shape[i] != b->shape[i]) return false;
+	}
+	return true;
+}
+
 /* Does the rule of op read operand i's value? */
 static inline bool weir__keeps_in(const weir_op *op, int i)
 {
