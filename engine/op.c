@@ -124,14 +124,13 @@ bool weir_same_shape(weir_shaping *s)
 
 enum { MAX_OPERANDS = 4 };
 
-void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, const weir_tensor *const *x, int n,
-		       const double *p)
+void weir__run_map_into(weir_map id, const weir_tensor *like, weir_dst_mode mode, void *data,
+			struct weir_squares *squares, const weir_tensor *const *x, int n, const double *p)
 {
 	weir_strided in[MAX_OPERANDS];
 
-	if (dst.mode == WEIR_DST_SKIP) return;
 	for (int i = 0; i < n && i < MAX_OPERANDS; i++) in[i] = (weir_strided){ weir__at(x[i]), x[i]->stride };
-	weir__map_squares(id, (weir_dtype)like->dtype, like->rank, like->shape, dst.data, dst.mode, in, p, dst.squares,
+	weir__map_squares(id, (weir_dtype)like->dtype, like->rank, like->shape, data, mode, in, p, squares,
 			  like->ctx->threads);
 }
 

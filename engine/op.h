@@ -30,8 +30,15 @@ bool weir__copy_shape(weir_shaping *s, const weir_tensor *x); /* result like x *
 /* Runs one element-wise kernel over operands of y's shape (any strides) into y (contiguous). */
 void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor *const *x, int n, const double *p);
 /* The same into the destination of a fused rule; shape and type are like's. */
-void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst, const weir_tensor *const *x, int n,
-		       const double *p);
+void weir__run_map_into(weir_map id, const weir_tensor *like, weir_dst_mode mode, void *data,
+			struct weir_squares *squares, const weir_tensor *const *x, int n, const double *p);
+/* Inline, so that the fields are passed on one by one: a copy of the struct, read back as a whole just after its fields were written, would wait
+ * for them to reach the cache. */
+static inline void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst,
+				     const weir_tensor *const *x, int n, const double *p)
+{
+	if (dst.mode != WEIR_DST_SKIP) weir__run_map_into(id, like, dst.mode, dst.data, dst.squares, x, n, p);
+}
 
 /* A composed function: begin, operations, end(result). What is neither the result nor needed by a recorded rule goes back to
  * the pool. who: "weir_gelu", shown in messages of the operations inside. */
