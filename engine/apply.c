@@ -115,11 +115,20 @@ static weir_tensor *adopt(weir_shaping *s, weir_storage *value)
 
 static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr)
 {
-	weir_shaping s = { .ctx = w, .op = op, .in = in, .n = n, .attr = attr };
+	weir_shaping s; /* not cleared as a whole, which takes longer than a small operation */
 	bool flags = w->forward_hooks && weir__hooks_want_flags(w);
 	weir_storage *given = w->given;
 	weir_tensor *y;
 
+	s.ctx = w;
+	s.op = op;
+	s.in = in;
+	s.n = n;
+	s.attr = attr;
+	s.dtype = WEIR_F32;
+	s.rank = 0;
+	s.view = false;
+	s.offset = 0;
 	if (!op->shape(&s)) {
 		if (weir_ok(w))
 			weir_fail(w, WEIR_ERR_SHAPE, "%s: the shape rule refused its operands", weir__who(w, op));

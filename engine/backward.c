@@ -29,8 +29,10 @@ typedef struct pass {
 	double *norm;     /* norm[i - first]: its norm, where that is known already; NaN elsewhere */
 	uint8_t *need;    /* need[i - first] */
 	size_t g_bytes, norm_bytes, need_bytes;
-	bool hooked;   /* a hook wants the norm of every gradient */
-	double *chunk; /* room for weir_squares */
+	bool hooked;                           /* a hook wants the norm of every gradient */
+	bool again;                            /* headers of used-up gradients serve again: nobody else has seen them */
+	weir_tensor *spare[WEIR_MAX_RANK + 1]; /* those, by rank, linked by `in` */
+	double *chunk;                         /* room for weir_squares */
 	size_t chunk_bytes;
 	struct staged { /* gradients for accumulators: handed over only when the pass is through */
 		weir_kept *k;
@@ -100,16 +102,43 @@ static bool exclusive(const weir_tensor *t)
 	return t->store->refs == 1 && t->contiguous && !t->kept && !t->store->shared;
 }
 
-static void drop(pass *p, weir_tensor *g)
+/* Of a pass's gradients few are alive at a time: the header of one that is used up, if there is one, made again like x. */
+static weir_tensor *header_again(pass *p, const weir_tensor *x)
 {
-	if (p->r->graph || !g || weir_is_bad(g)) return;
-	weir__release_value(g);
+	weir_tensor *t = p->spare[x->rank];
+
+	if (!t) return NULL;
+	p->spare[x->rank] = (weir_tensor *)(void *)t->in;
+	weir__header_again(t, x);
+	return t;
+}
+
+/* Memory for a gradient of x. */
+static weir_tensor *gradient(pass *p, const weir_tensor *x)
+{
+	weir_tensor *t = header_again(p, x);
+
+	if (!t) return weir__tensor_new(p->w, &weir__op_input, x->dtype, x->rank, x->shape);
+	return weir__give_storage(t) ? t : p->w->bad;
 }
 
 /* Another header on the same memory. */
-static weir_tensor *alias(weir_tensor *t)
+static weir_tensor *alias(pass *p, weir_tensor *x)
 {
-	return weir__tensor_view(t, &weir__op_input, t->rank, t->shape, t->stride, 0);
+	weir_tensor *t = header_again(p, x);
+
+	if (!t) return weir__tensor_view(x, &weir__op_input, x->rank, x->shape, x->stride, 0);
+	weir__look_into(t, x, x->stride, 0);
+	return t;
+}
+
+static void drop(pass *p, weir_tensor *g)
+{
+	if (p->r->graph || weir__is_bad(g)) return;
+	weir__release_value(g);
+	if (!p->again || g->kept || g->op != &weir__op_input) return;
+	g->in = (weir_tensor **)(void *)p->spare[g->rank];
+	p->spare[g->rank] = g;
 }
 
 static void add_into(weir_tensor *dst, const weir_tensor *x)
@@ -117,6 +146,16 @@ static void add_into(weir_tensor *dst, const weir_tensor *x)
 	weir_grad_dst d = { .mode = WEIR_DST_ADD, .data = weir__at(dst) };
 
 	weir__run_map_dst(WEIR_MAP_copy, dst, d, &x, 1, NULL);
+}
+
+static double norm_of(const pass *p, int64_t index)
+{
+	return p->norm ? p->norm[index - p->first] : __builtin_nan("");
+}
+
+static void set_norm(pass *p, int64_t index, double norm)
+{
+	if (p->norm) p->norm[index - p->first] = norm;
 }
 
 /* g[index] += more. more is this pass's own. */
@@ -128,7 +167,7 @@ static bool accumulate(pass *p, int64_t index, weir_tensor *more)
 		*g = more;
 		return true;
 	}
-	p->norm[index - p->first] = __builtin_nan("");
+	set_norm(p, index, __builtin_nan(""));
 	if (p->r->graph) {
 		*g = weir__add(old, more);
 		return weir_ok(p->w);
@@ -136,8 +175,8 @@ static bool accumulate(pass *p, int64_t index, weir_tensor *more)
 	if (exclusive(old)) {
 		add_into(old, more);
 	} else {
-		sum = weir__tensor_new(p->w, &weir__op_input, old->dtype, old->rank, old->shape);
-		if (weir_is_bad(sum)) return false;
+		sum = gradient(p, old);
+		if (weir__is_bad(sum)) return false;
 		weir__run_map(WEIR_MAP_add, sum, (const weir_tensor *const[]){ old, more }, 2, NULL);
 		drop(p, old);
 		*g = sum;
@@ -201,8 +240,8 @@ static bool fused_destination(pass *p, weir_tensor *x, weir_grad_dst *dst)
 		*dst = (weir_grad_dst){ .mode = WEIR_DST_ADD, .data = weir__at(old) };
 		return true;
 	}
-	mine = weir__tensor_new(p->w, &weir__op_input, x->dtype, x->rank, x->shape);
-	if (weir_is_bad(mine)) return false;
+	mine = gradient(p, x);
+	if (weir__is_bad(mine)) return false;
 	*dst = (weir_grad_dst){ .mode = WEIR_DST_WRITE, .data = weir__at(mine) };
 	if (old) {
 		weir__run_map(WEIR_MAP_copy, mine, (const weir_tensor *const[]){ old }, 1, NULL);
@@ -240,6 +279,17 @@ static bool ask(const pass *p, const weir_tensor *y, const weir_grad_dst *dst, i
 	return true;
 }
 
+/* Most passes over small tensors never need it. */
+static bool prepare_norms(pass *p)
+{
+	size_t nodes = (size_t)(p->n - p->first);
+
+	p->norm_bytes = nodes * sizeof *p->norm;
+	if (!(p->norm = weir__pool_take(p->w, &p->norm_bytes))) return false;
+	for (size_t i = 0; i < nodes; i++) p->norm[i] = __builtin_nan("");
+	return true;
+}
+
 /* s: one for each operand, and one for gy. */
 static bool ask_norms(pass *p, const weir_tensor *y, const weir_tensor *gy, weir_grad_dst *dst, weir_squares *s)
 {
@@ -260,6 +310,8 @@ static bool ask_norms(pass *p, const weir_tensor *y, const weir_tensor *gy, weir
 		dst[0].squares->source = of_gy;
 		chunks += weir__chunks(of_gy->n);
 	}
+	if (!chunks) return true;
+	if (!p->norm && !prepare_norms(p)) return false;
 	bytes = (size_t)chunks * sizeof *p->chunk;
 	if (bytes > p->chunk_bytes) {
 		if (p->chunk) weir__pool_give(p->w, p->chunk, p->chunk_bytes);
@@ -287,6 +339,7 @@ static void note_norms(pass *p, const weir_tensor *y, const weir_grad_dst *dst)
 {
 	const weir_squares *of_gy = dst[0].squares ? dst[0].squares->source : NULL;
 
+	if (!p->norm) return;
 	if (of_gy && of_gy->done) note_norm(p, y, of_gy);
 	for (int i = 0; i < y->nin; i++) {
 		if (!dst[i].data) continue;
@@ -297,10 +350,11 @@ static void note_norms(pass *p, const weir_tensor *y, const weir_grad_dst *dst)
 
 static bool run_fused(pass *p, weir_tensor *y, const weir_tensor *gy)
 {
-	weir_grad_dst few[FEW] = { { .mode = WEIR_DST_SKIP } };
+	weir_grad_dst few[FEW]; /* not cleared as a whole, which takes longer than a small rule */
 	weir_squares squares[FEW + 1];
 
 	for (int i = 0; i < y->nin; i++) {
+		few[i] = (weir_grad_dst){ .mode = WEIR_DST_SKIP };
 		if (on_path(p, y->in[i]) && !fused_destination(p, y->in[i], &few[i])) return false;
 	}
 	if (!ask_norms(p, y, gy, few, squares)) return false;
@@ -328,9 +382,9 @@ static bool hand_on(pass *p, weir_tensor *y, weir_tensor **gx, int64_t start)
 			return false;
 		}
 		for (int j = 0; j < i && fresh; j++) fresh = gx[j] != gx[i];
-		if (!p->r->graph && !fresh) gx[i] = alias(gx[i]);
+		if (!p->r->graph && !fresh) gx[i] = alias(p, gx[i]);
 	}
-	if (!p->r->graph) weir__sweep(p->w, start, gx, y->nin);
+	if (!p->r->graph && p->w->length > start) weir__sweep(p->w, start, gx, y->nin);
 	for (int i = 0; i < y->nin; i++) {
 		if (gx[i] && !accumulate(p, y->in[i]->index, gx[i])) return false;
 	}
@@ -487,8 +541,8 @@ static weir_tensor *contiguous(pass *p, weir_tensor *g)
 	weir_tensor *c;
 
 	if (p->r->graph || g->contiguous) return g;
-	c = weir__tensor_new(p->w, &weir__op_input, g->dtype, g->rank, g->shape);
-	if (weir_is_bad(c)) return c;
+	c = gradient(p, g);
+	if (weir__is_bad(c)) return c;
 	weir__run_map(WEIR_MAP_copy, c, (const weir_tensor *const[]){ g }, 1, NULL);
 	drop(p, g);
 	return c;
@@ -500,12 +554,12 @@ static weir_tensor *run_hooks(pass *p, weir_tensor *t, weir_tensor *g, double *n
 	weir_tensor *after;
 	uint32_t version;
 
-	*norm = p->norm[t->index - p->first];
+	*norm = norm_of(p, t->index);
 	version = g->store->version;
 	after = p->r->no_hooks ? g : weir__hooks_backward(t, g, p->order, p->r->graph, *norm);
 	if (after != g || g->store->version != version) *norm = __builtin_nan("");
 	if (after != g && !weir_is_bad(after) && !p->r->graph) {
-		after = after->contiguous ? alias(after) : weir_contiguous(after);
+		after = after->contiguous ? alias(p, after) : weir_contiguous(after);
 		drop(p, g);
 	}
 	return after;
@@ -564,7 +618,7 @@ static bool seed(pass *p)
 		weir_tensor *y = weir__node_of(p->r->ys[i]), *gy = p->r->gys[i];
 
 		if (!y || !on_path(p, y)) continue;
-		if (!p->r->graph) gy = alias(gy);
+		if (!p->r->graph) gy = alias(p, gy);
 		if (weir_is_bad(gy) || !accumulate(p, y->index, gy)) return false;
 	}
 	return true;
@@ -593,14 +647,12 @@ static bool prepare(pass *p)
 	size_t nodes = (size_t)(p->n - p->first);
 
 	p->g_bytes = nodes * sizeof *p->g;
-	p->norm_bytes = nodes * sizeof *p->norm;
 	p->need_bytes = nodes;
 	p->hooked = !p->r->no_hooks && weir__hooks_want_norms(p->w, p->order);
-	if (!(p->g = weir__pool_take(p->w, &p->g_bytes)) || !(p->need = weir__pool_take(p->w, &p->need_bytes)) ||
-	    !(p->norm = weir__pool_take(p->w, &p->norm_bytes)))
+	p->again = !p->w->options.check_stale && (p->r->no_hooks || !p->w->hooks);
+	if (!(p->g = weir__pool_take(p->w, &p->g_bytes)) || !(p->need = weir__pool_take(p->w, &p->need_bytes)))
 		return false;
 	memset(p->g, 0, nodes * sizeof *p->g);
-	for (size_t i = 0; i < nodes; i++) p->norm[i] = __builtin_nan("");
 	return true;
 }
 

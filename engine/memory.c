@@ -69,26 +69,19 @@ static weir_chunk *chunk_new(weir_arena *a)
 	return c;
 }
 
-void *weir__arena_take(weir_arena *a, size_t size)
+bool weir__arena_grow(weir_arena *a, size_t size)
 {
-	char *p;
+	weir_chunk *next = a->now ? a->now->next : a->first;
 
-	size = (size + 15) & ~(size_t)15;
 	if (size > WEIR_ARENA_CHUNK - WEIR_ARENA_HEAD) {
 		weir_fail(a->ctx, WEIR_ERR_LIMIT, "weir: %zu bytes for one node: too many operands, or too long a text",
 			  size);
-		return NULL;
+		return false;
 	}
-	if (!a->now || a->used + size > WEIR_ARENA_CHUNK) {
-		weir_chunk *next = a->now ? a->now->next : a->first;
-
-		if (!next && !(next = chunk_new(a))) return NULL;
-		a->now = next;
-		a->used = WEIR_ARENA_HEAD;
-	}
-	p = (char *)a->now + a->used;
-	a->used += size;
-	return p;
+	if (!next && !(next = chunk_new(a))) return false;
+	a->now = next;
+	a->used = WEIR_ARENA_HEAD;
+	return true;
 }
 
 weir_arena_place weir__arena_place(const weir_arena *a)

@@ -46,7 +46,19 @@ typedef struct weir_arena_place {
 } weir_arena_place;
 
 /* 16-byte aligned, at most WEIR_ARENA_CHUNK - WEIR_ARENA_HEAD bytes; NULL after reporting MEMORY. */
-void *weir__arena_take(weir_arena *a, size_t size);
+bool weir__arena_grow(weir_arena *a, size_t size); /* so that size bytes are left of `now` */
+static inline void *weir__arena_take(weir_arena *a, size_t size)
+{
+	size_t begin = a->used;
+
+	size = (size + 15) & ~(size_t)15;
+	if (!a->now || begin + size > WEIR_ARENA_CHUNK) {
+		if (!weir__arena_grow(a, size)) return NULL;
+		begin = a->used;
+	}
+	a->used = begin + size;
+	return (char *)a->now + begin;
+}
 weir_arena_place weir__arena_place(const weir_arena *a);
 void weir__arena_rewind(weir_arena *a, weir_arena_place place);
 void weir__arena_retire(weir_arena *a); /* check_stale: never hand out these addresses again */

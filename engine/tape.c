@@ -26,27 +26,22 @@ bool weir__in_hook(weir_ctx *w, const char *who)
 	return true;
 }
 
-bool weir__tape_push(weir_ctx *w, weir_tensor *t)
+bool weir__tape_grow(weir_ctx *w)
 {
-	if (w->length == w->capacity) {
-		int64_t more = w->capacity ? 2 * w->capacity : 256;
-		size_t size = (size_t)more * sizeof *w->tape;
-		weir_tensor **bigger;
+	int64_t more = w->capacity ? 2 * w->capacity : 256;
+	size_t size = (size_t)more * sizeof *w->tape;
+	weir_tensor **bigger;
 
-		if (more > INT32_MAX) {
-			weir_fail(w, WEIR_ERR_LIMIT,
-				  "weir: more than %lld tensors on one tape; weir_tape_reset() once a step",
-				  (long long)w->capacity);
-			return false;
-		}
-		if (!(bigger = weir__pool_take(w, &size))) return false;
-		if (w->length) memcpy(bigger, w->tape, (size_t)w->length * sizeof *w->tape);
-		if (w->tape) weir__pool_give(w, w->tape, (size_t)w->capacity * sizeof *w->tape);
-		w->tape = bigger;
-		w->capacity = more;
+	if (more > INT32_MAX) {
+		weir_fail(w, WEIR_ERR_LIMIT, "weir: more than %lld tensors on one tape; weir_tape_reset() once a step",
+			  (long long)w->capacity);
+		return false;
 	}
-	t->index = (int32_t)w->length;
-	w->tape[w->length++] = t;
+	if (!(bigger = weir__pool_take(w, &size))) return false;
+	if (w->length) memcpy(bigger, w->tape, (size_t)w->length * sizeof *w->tape);
+	if (w->tape) weir__pool_give(w, w->tape, (size_t)w->capacity * sizeof *w->tape);
+	w->tape = bigger;
+	w->capacity = more;
 	return true;
 }
 

@@ -8,7 +8,14 @@
 extern const weir_op weir__op_input, weir__op_param;
 
 /* Puts a header on the tape. False after reporting. */
-bool weir__tape_push(weir_ctx *w, weir_tensor *t);
+bool weir__tape_grow(weir_ctx *w);
+static inline bool weir__tape_push(weir_ctx *w, weir_tensor *t)
+{
+	if (w->length == w->capacity && !weir__tape_grow(w)) return false;
+	t->index = (int32_t)w->length;
+	w->tape[w->length++] = t;
+	return true;
+}
 /* The node that stands for t on this tape: t itself, or the leaf of a kept tensor (made if it is new). */
 weir_tensor *weir__operand(weir_ctx *w, weir_tensor *t);
 /* The node that stands for t if there is one, without making it. */

@@ -149,39 +149,55 @@ static void header_init(weir_tensor *t, weir_ctx *w, const weir_op *op, int dtyp
 	t->numel = numel;
 }
 
-weir_tensor *weir__tensor_new(weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape)
+/* A header without storage. */
+static weir_tensor *header_new(weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape)
 {
 	weir_tensor *t = weir__arena_take(&w->arena[w->arena_now], header_bytes(rank));
 
 	if (!t) return w->bad;
 	header_init(t, w, op, dtype, rank, shape);
-	t->store = weir__storage_new(w, (size_t)t->numel * weir__size_of(dtype));
-	if (!t->store || !weir__tape_push(w, t)) {
-		weir__release_value(t);
-		t->life = WEIR_LIFE_DEAD;
-		return w->bad;
-	}
-	return t;
+	if (weir__tape_push(w, t)) return t;
+	t->life = WEIR_LIFE_DEAD;
+	return w->bad;
+}
+
+void weir__header_again(weir_tensor *t, const weir_tensor *like)
+{
+	int32_t index = t->index;
+
+	header_init(t, t->ctx, &weir__op_input, like->dtype, like->rank, like->shape);
+	t->index = index;
+}
+
+bool weir__give_storage(weir_tensor *t)
+{
+	t->store = weir__storage_new(t->ctx, (size_t)t->numel * weir__size_of(t->dtype));
+	return t->store != NULL;
+}
+
+void weir__look_into(weir_tensor *t, const weir_tensor *x, const int64_t *stride, int64_t offset)
+{
+	memcpy(t->stride, stride, t->rank * sizeof *stride);
+	t->contiguous = weir__contiguous(t->rank, t->shape, stride);
+	t->offset = x->offset + offset;
+	t->store = x->store;
+	t->store->refs++;
+	t->version = t->store->version;
+}
+
+weir_tensor *weir__tensor_new(weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape)
+{
+	weir_tensor *t = header_new(w, op, dtype, rank, shape);
+
+	return weir__is_bad(t) || weir__give_storage(t) ? t : w->bad;
 }
 
 weir_tensor *weir__tensor_view(weir_tensor *x, const weir_op *op, int rank, const int64_t *shape, const int64_t *stride,
 			       int64_t offset)
 {
-	weir_ctx *w = x->ctx;
-	weir_tensor *t = weir__arena_take(&w->arena[w->arena_now], header_bytes(rank));
+	weir_tensor *t = header_new(x->ctx, op, x->dtype, rank, shape);
 
-	if (!t) return w->bad;
-	header_init(t, w, op, x->dtype, rank, shape);
-	memcpy(t->stride, stride, (size_t)rank * sizeof *stride);
-	t->contiguous = weir__contiguous(rank, shape, stride);
-	t->offset = x->offset + offset;
-	if (!weir__tape_push(w, t)) {
-		t->life = WEIR_LIFE_DEAD;
-		return w->bad;
-	}
-	t->store = x->store;
-	t->store->refs++;
-	t->version = t->store->version;
+	if (!weir__is_bad(t)) weir__look_into(t, x, stride, offset);
 	return t;
 }
 
@@ -245,11 +261,7 @@ weir_tensor *weir_keep(weir_tensor *t)
 	if (t->kept) return t->kept->t;
 	k = weir__kept_new(w, t->dtype, t->rank, t->shape);
 	if (weir_is_bad(k)) return k;
-	memcpy(k->stride, t->stride, (size_t)t->rank * sizeof *t->stride);
-	k->contiguous = t->contiguous;
-	k->offset = t->offset;
-	k->store = t->store;
-	k->store->refs++;
+	weir__look_into(k, t, t->stride, 0);
 	k->kept->leaf = t; /* until the reset k stands for t, history and all */
 	k->kept->leaf_life = w->life;
 	t->kept = k->kept;

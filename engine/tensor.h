@@ -71,6 +71,11 @@ typedef struct weir_kept {
 	uint32_t norm_version;
 } weir_kept;
 
+static inline bool weir__is_bad(const weir_tensor *t)
+{
+	return (t->flags & WEIR_T_BAD) != 0;
+}
+
 static inline size_t weir__size_of(int dtype)
 {
 	return dtype == WEIR_F64 || dtype == WEIR_I64 ? 8 : dtype == WEIR_U8 ? 1 : 4;
@@ -117,6 +122,11 @@ weir_tensor *weir__tensor_new(weir_ctx *w, const weir_op *op, int dtype, int ran
 /* A header that looks into t's storage with another shape. */
 weir_tensor *weir__tensor_view(weir_tensor *t, const weir_op *op, int rank, const int64_t *shape, const int64_t *stride,
 			       int64_t offset);
+/* Their parts: fresh storage; x's storage, with strides of t's own; a header made again in the place of one that nobody needs, on the same tape
+ * and of the same rank. */
+bool weir__give_storage(weir_tensor *t); /* false after reporting */
+void weir__look_into(weir_tensor *t, const weir_tensor *x, const int64_t *stride, int64_t offset);
+void weir__header_again(weir_tensor *t, const weir_tensor *like);
 weir_storage *weir__storage_new(weir_ctx *w, size_t bytes);
 size_t weir__storage_bytes(size_t bytes); /* that a storage for so many takes of the pool */
 void weir__storage_drop(weir_ctx *w, weir_storage *s);
