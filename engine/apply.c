@@ -139,16 +139,16 @@ static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in
 		return weir_fail(w, WEIR_ERR_ARGUMENT, "%s: the operation has no forward function and is no view",
 				 weir__who(w, op));
 	y = given ? adopt(&s, given) : result(&s);
-	if (weir_is_bad(y) || !connect(y, op, in, n, attr)) return w->bad;
+	if (weir__is_bad(y) || !connect(y, op, in, n, attr)) return w->bad;
 	y->here = w->here;
 	y->scope = weir__scope_now(w, &y->call);
 	y->origin = w->rule_of;
 	if (flags && weir__fp_flags()) weir__fp_clear();
 	if (!s.view && !given && op->forward) op->forward(y);
-	if (!weir_ok(w)) return w->bad;
-	if (weir_is_recording(w)) record(y, op);
+	if (w->status) return w->bad;
+	if (!w->no_grad) record(y, op);
 	if (w->forward_hooks && !w->in_hook && !w->muted) weir__hooks_forward(y, flags ? weir__fp_flags() : 0);
-	return weir_ok(w) ? y : w->bad;
+	return w->status ? w->bad : y;
 }
 
 weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, const void *attr)
@@ -159,7 +159,7 @@ weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, con
 	size_t bytes = (size_t)n * sizeof *in;
 	weir_span_kind kind;
 
-	if (!weir_ok(w)) return w->bad;
+	if (w->status) return w->bad;
 	if (!op || !op->name || !op->shape)
 		return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_op_apply: the operation %s%s",
 				 op && op->name ? op->name : "is NULL or has no name",
@@ -170,7 +170,7 @@ weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, con
 	kind = w->given ? WEIR_SPAN_FUSED : WEIR_SPAN_FORWARD;
 	weir__span_begin(w);
 	for (int i = 0; i < n; i++) operands[i] = weir__operand(w, in[i]);
-	if (weir_ok(w)) y = apply(w, op, operands, n, attr);
+	if (!w->status) y = apply(w, op, operands, n, attr);
 	weir__span_end_of(w, kind, op, y, 0);
 	weir__leave(w);
 	if (operands != few) weir__pool_give(w, operands, bytes);

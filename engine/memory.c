@@ -132,30 +132,10 @@ weir_ctx *weir__chunk_context(const void *header)
 
 /* ---- pool ---- */
 
-typedef struct weir_free_block {
-	struct weir_free_block *next;
-} weir_free_block;
-
 typedef struct weir_region {
 	struct weir_region *next;
 	size_t size;
 } weir_region;
-
-/* Four classes per power of two, all multiples of 64 bytes. */
-static int class_of(size_t size, size_t *rounded)
-{
-	int e = 8;
-
-	if (size <= 256) {
-		int c = size ? (int)((size - 1) / 64) : 0;
-
-		*rounded = ((size_t)c + 1) * 64;
-		return c;
-	}
-	while ((size - 1) >> (e + 1)) e++;
-	*rounded = (((size - 1) >> (e - 2)) + 1) << (e - 2);
-	return 4 + 4 * (e - 8) + (int)((size - 1) >> (e - 2)) - 4;
-}
 
 static size_t size_of_class(int c)
 {
@@ -176,20 +156,16 @@ static void *region_new(weir_ctx *w, size_t size)
 void *weir__pool_take(weir_ctx *w, size_t *size)
 {
 	weir_pool *pool = &w->pool;
-	weir_free_block *b;
+	void *b;
 	size_t rounded;
-	int c;
 
 	if (*size > WEIR_VALUE_MAX) {
 		weir_fail(w, WEIR_ERR_MEMORY, "weir: out of memory: %zu bytes for one value", *size);
 		return NULL;
 	}
-	c = class_of(*size, &rounded);
+	b = weir__pool_pop(pool, *size, &rounded);
 	*size = rounded;
-	if ((b = pool->list[c])) {
-		pool->list[c] = b->next;
-		return b;
-	}
+	if (b) return b;
 	if (rounded > WEIR_SLAB_MAX) return region_new(w, rounded);
 	if (pool->slab_left < rounded) {
 		while (pool->slab_left >= 64) { /* the rest becomes small blocks */
@@ -201,7 +177,7 @@ void *weir__pool_take(weir_ctx *w, size_t *size)
 		pool->slab_left = pool->slab ? WEIR_SLAB - WEIR_ALIGN : 0;
 		if (!pool->slab) return NULL;
 	}
-	b = (weir_free_block *)(void *)pool->slab;
+	b = pool->slab;
 	pool->slab += rounded;
 	pool->slab_left -= rounded;
 	return b;
@@ -209,21 +185,14 @@ void *weir__pool_take(weir_ctx *w, size_t *size)
 
 void weir__pool_give(weir_ctx *w, void *p, size_t size)
 {
-	weir_free_block *b = p;
-	size_t rounded;
-	int c;
-
-	if (!p) return;
-	c = class_of(size, &rounded);
-	b->next = w->pool.list[c];
-	w->pool.list[c] = b;
+	if (p) weir__pool_push(&w->pool, p, size);
 }
 
 size_t weir__pool_rounded(size_t size)
 {
 	size_t rounded;
 
-	class_of(size, &rounded);
+	weir__pool_class(size, &rounded);
 	return rounded > WEIR_SLAB_MAX ? rounded + WEIR_ALIGN : rounded;
 }
 
@@ -316,7 +285,7 @@ void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got)
 	*got = bytes;
 	if (bytes <= WEIR_SLAB_MAX || bytes > WEIR_VALUE_MAX || pool->scratch_used) return weir__pool_take(w, got);
 	if (bytes > pool->scratch_size) {
-		class_of(bytes, &rounded);
+		weir__pool_class(bytes, &rounded);
 		weir__free(w, pool->scratch, pool->scratch_size);
 		pool->scratch_size = 0;
 		if (!(pool->scratch = weir__alloc(w, rounded, WEIR_ALIGN))) return NULL;

@@ -65,8 +65,12 @@ void weir__arena_retire(weir_arena *a); /* check_stale: never hand out these add
 void weir__arena_free(weir_arena *a);
 weir_ctx *weir__chunk_context(const void *header);
 
+typedef struct weir_free_block {
+	struct weir_free_block *next;
+} weir_free_block;
+
 typedef struct weir_pool {
-	struct weir_free_block *list[WEIR_POOL_CLASSES];
+	weir_free_block *list[WEIR_POOL_CLASSES];
 	struct weir_region *regions; /* what came from the allocator: slabs and large blocks */
 	char *slab;                  /* rest of the newest slab */
 	size_t slab_left;
@@ -97,6 +101,40 @@ size_t weir__memory_needed(const weir_ctx *w, const weir_pool_aside *aside);
  * to weir__scratch_free. */
 void *weir__scratch_alloc(weir_ctx *w, size_t bytes, size_t *got);
 void weir__scratch_free(weir_ctx *w, void *p, size_t got);
+
+/* The size class of a block, and its size: four classes per power of two, all multiples of 64 bytes. */
+static inline int weir__pool_class(size_t size, size_t *rounded)
+{
+	int e;
+
+	if (size <= 256) {
+		int c = size ? (int)((size - 1) / 64) : 0;
+
+		*rounded = ((size_t)c + 1) * 64;
+		return c;
+	}
+	e = 63 - __builtin_clzll(size - 1);
+	*rounded = (((size - 1) >> (e - 2)) + 1) << (e - 2);
+	return 4 + 4 * (e - 8) + (int)((size - 1) >> (e - 2)) - 4;
+}
+
+/* Take and give as far as they need no more than a list, inline for who takes a block per node: a block that came back, or NULL. */
+static inline void *weir__pool_pop(weir_pool *pool, size_t size, size_t *rounded)
+{
+	weir_free_block **list = &pool->list[weir__pool_class(size, rounded)], *b = *list;
+
+	if (b) *list = b->next;
+	return b;
+}
+
+static inline void weir__pool_push(weir_pool *pool, void *p, size_t size)
+{
+	size_t rounded;
+	weir_free_block **list = &pool->list[weir__pool_class(size, &rounded)], *b = p;
+
+	b->next = *list;
+	*list = b;
+}
 
 /* Objects of higher floors (modules, data sets, ...) that die with the context. */
 typedef struct weir_owned {

@@ -18,12 +18,35 @@ typedef struct weir_shared {
 
 /* ---- storage ---- */
 
-enum { INLINE_BYTES = 1024 }; /* values up to this size stand in the block of their storage record */
+/* The block of a storage record: a value of up to LEAD bytes stands before the record, in the one cache line of both; one of up to INLINE_BYTES
+ * behind it; a larger one has a block of its own. */
+enum { LEAD = 16, INLINE_BYTES = 1024 };
 
-static size_t record_bytes(size_t bytes)
+_Static_assert(LEAD + sizeof(weir_storage) == WEIR_ALIGN, "a number and its record fill a cache line");
+
+static size_t block_bytes(size_t bytes)
 {
-	return bytes <= INLINE_BYTES ? sizeof(weir_storage) + (WEIR_ALIGN - sizeof(weir_storage)) + bytes
-				     : sizeof(weir_storage);
+	return bytes > LEAD && bytes <= INLINE_BYTES ? WEIR_ALIGN + bytes : WEIR_ALIGN;
+}
+
+/* A storage record, with the value's place where that is in its block; else data is NULL. */
+static weir_storage *record_new(weir_ctx *w, size_t bytes)
+{
+	size_t size = block_bytes(bytes);
+	char *block = weir__pool_pop(&w->pool, size, &size);
+	weir_storage *s;
+
+	if (!block && !(block = weir__pool_take(w, &size))) return NULL;
+	s = (weir_storage *)(void *)(block + LEAD);
+	*s = (weir_storage){ .refs = 1, .size = bytes };
+	if (bytes <= LEAD) s->data = block;
+	else if (bytes <= INLINE_BYTES) s->data = block + WEIR_ALIGN;
+	return s;
+}
+
+static void record_free(weir_ctx *w, weir_storage *s)
+{
+	weir__pool_push(&w->pool, (char *)s - LEAD, s->borrowed ? WEIR_ALIGN : block_bytes(s->size));
 }
 
 size_t weir__storage_bytes(size_t bytes)
@@ -33,15 +56,12 @@ size_t weir__storage_bytes(size_t bytes)
 
 weir_storage *weir__storage_new(weir_ctx *w, size_t bytes)
 {
-	size_t record = record_bytes(bytes), size = bytes;
-	weir_storage *s = weir__pool_take(w, &record);
+	weir_storage *s = record_new(w, bytes);
+	size_t size = bytes;
 
 	if (!s) return NULL;
-	*s = (weir_storage){ .refs = 1, .size = bytes };
-	if (bytes <= INLINE_BYTES) {
-		s->data = (char *)s + WEIR_ALIGN;
-	} else if (!(s->data = weir__pool_take(w, &size))) {
-		weir__pool_give(w, s, record);
+	if (!s->data && !(s->data = weir__pool_take(w, &size))) {
+		record_free(w, s);
 		return NULL;
 	}
 	w->memory.values += bytes;
@@ -64,7 +84,7 @@ void weir__storage_drop(weir_ctx *w, weir_storage *s)
 	if (s->shared) shared_drop(s->shared);
 	else if (s->size > INLINE_BYTES) weir__pool_give(w, s->data, s->size);
 	if (!s->borrowed) w->memory.values -= s->size;
-	weir__pool_give(w, s, s->borrowed ? sizeof *s : record_bytes(s->size));
+	record_free(w, s);
 }
 
 void weir__release_value(weir_tensor *t)
@@ -293,7 +313,6 @@ weir_tensor *weir_share(weir_ctx *w, weir_tensor *t)
 	weir_ctx *from = weir__ctx_of(t);
 	weir_storage *s = t ? t->store : NULL;
 	weir_tensor *k;
-	size_t size = sizeof *s;
 
 	if (!weir_ok(w)) return w ? w->bad : weir__bad(t);
 	if (!weir__usable(t, "weir_share"))
@@ -324,7 +343,7 @@ weir_tensor *weir_share(weir_ctx *w, weir_tensor *t)
 	k->contiguous = t->contiguous;
 	k->offset = t->offset;
 	k->flags |= WEIR_T_SHARED;
-	k->store = weir__pool_take(w, &size);
+	k->store = record_new(w, 0);
 	if (!k->store) {
 		kept_free(w, k->kept);
 		return w->bad;
