@@ -169,7 +169,7 @@ weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, con
 	weir__enter(w);
 	kind = w->given ? WEIR_SPAN_FUSED : WEIR_SPAN_FORWARD;
 	weir__span_begin(w);
-	for (int i = 0; i < n; i++) operands[i] = weir__operand(w, in[i]);
+	for (int i = 0; i < n; i++) operands[i] = in[i]->flags & WEIR_T_KEPT ? weir__operand(w, in[i]) : in[i];
 	if (!w->status) y = apply(w, op, operands, n, attr);
 	weir__span_end_of(w, kind, op, y, 0);
 	weir__leave(w);

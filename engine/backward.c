@@ -556,7 +556,7 @@ static weir_tensor *run_hooks(pass *p, weir_tensor *t, weir_tensor *g, double *n
 
 	*norm = norm_of(p, t->index);
 	version = g->store->version;
-	after = p->r->no_hooks ? g : weir__hooks_backward(t, g, p->order, p->r->graph, *norm);
+	after = p->r->no_hooks || !p->w->hooks ? g : weir__hooks_backward(t, g, p->order, p->r->graph, *norm);
 	if (after != g || g->store->version != version) *norm = __builtin_nan("");
 	if (after != g && !weir_is_bad(after) && !p->r->graph) {
 		after = after->contiguous ? alias(p, after) : weir_contiguous(after);
@@ -598,10 +598,10 @@ static bool loop(pass *p)
 
 		if (!g) continue;
 		g = contiguous(p, g);
-		if (weir_is_bad(g)) return false;
+		if (weir__is_bad(g)) return false;
 		late = measures(p, t);
 		if (!late) g = run_hooks(p, t, g, &norm);
-		if (weir_is_bad(g) || !deliver(p, t, g, norm, &keep)) return false;
+		if (weir__is_bad(g) || !deliver(p, t, g, norm, &keep)) return false;
 		if ((p->need[i - p->first] & NEED_PATH) && !differentiate_timed(p, t, g)) return false;
 		if (late && weir_is_bad(run_hooks(p, t, g, &norm))) return false;
 		if (!keep) drop(p, g);

@@ -102,24 +102,22 @@ bool weir__copy_shape(weir_shaping *s, const weir_tensor *x)
 {
 	s->dtype = (weir_dtype)x->dtype;
 	s->rank = x->rank;
-	memcpy(s->shape, x->shape, x->rank * sizeof *x->shape);
+	for (int i = 0; i < x->rank; i++) s->shape[i] = x->shape[i];
 	return true;
 }
 
 bool weir_same_shape(weir_shaping *s)
 {
 	weir_text_buf a, b;
+	const weir_tensor *x = s->in[0];
+	int i = 1;
 
-	if (!weir__need_float(s)) return false;
-	for (int i = 1; i < s->n; i++) {
-		const weir_tensor *x = s->in[0], *y = s->in[i];
-
-		if (weir__alike(x, y)) continue;
+	while (i < s->n && weir__alike(x, s->in[i])) i++;
+	if (i == s->n && weir__is_float(x->dtype)) return weir__copy_shape(s, x);
+	if (weir__need_float(s))
 		weir_fail(s->ctx, WEIR_ERR_SHAPE, "%s: shapes differ: operand 0 is %s, operand %d is %s",
-			  weir__who(s->ctx, s->op), weir__describe(x, &a), i, weir__describe(y, &b));
-		return false;
-	}
-	return weir__copy_shape(s, s->in[0]);
+			  weir__who(s->ctx, s->op), weir__describe(x, &a), i, weir__describe(s->in[i], &b));
+	return false;
 }
 
 enum { MAX_OPERANDS = 4 };
@@ -132,14 +130,4 @@ void weir__run_map_into(weir_map id, const weir_tensor *like, weir_dst_mode mode
 	for (int i = 0; i < n && i < MAX_OPERANDS; i++) in[i] = (weir_strided){ weir__at(x[i]), x[i]->stride };
 	weir__map_squares(id, (weir_dtype)like->dtype, like->rank, like->shape, data, mode, in, p, squares,
 			  like->ctx->threads);
-}
-
-void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor *const *x, int n, const double *p)
-{
-	/* a mask's type is u8, but the kernel is that of what is compared */
-	const weir_tensor *typed = weir__is_float(y->dtype) || !n ? y : x[0];
-	weir_strided in[MAX_OPERANDS];
-
-	for (int i = 0; i < n && i < MAX_OPERANDS; i++) in[i] = (weir_strided){ weir__at(x[i]), x[i]->stride };
-	weir__map(id, (weir_dtype)typed->dtype, y->rank, y->shape, weir__at(y), WEIR_DST_WRITE, in, p, y->ctx->threads);
 }

@@ -357,10 +357,9 @@ weir_tensor *weir_share(weir_ctx *w, weir_tensor *t)
 
 /* ---- checks ---- */
 
-weir_ctx *weir__ctx_of(const weir_tensor *t)
+weir_ctx *weir__ctx_of_any(const weir_tensor *t)
 {
-	if (!t) return weir__nowhere();
-	return t->ctx ? t->ctx : weir__chunk_context(t);
+	return t ? weir__chunk_context(t) : weir__nowhere();
 }
 
 bool weir__alive(const weir_tensor *t, const char *who)

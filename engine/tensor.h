@@ -115,7 +115,11 @@ bool weir__alive(const weir_tensor *t, const char *who);
 /* Of this context; reports CONTEXT otherwise. what: "gy". NULL is none of it either, and reports ARGUMENT. */
 bool weir__belongs(weir_ctx *w, const weir_tensor *t, const char *who, const char *what);
 /* The context of any tensor, stale ones too; that of the nowhere context for NULL. */
-weir_ctx *weir__ctx_of(const weir_tensor *t);
+weir_ctx *weir__ctx_of_any(const weir_tensor *t);
+static inline weir_ctx *weir__ctx_of(const weir_tensor *t)
+{
+	return t && t->ctx ? t->ctx : weir__ctx_of_any(t);
+}
 
 /* A new tape tensor with fresh uninitialised storage, contiguous; for gradients and leaves. The bad tensor on failure. */
 weir_tensor *weir__tensor_new(weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape);

@@ -318,6 +318,16 @@ static void run(job *j, weir_task_fn *fn, double cost, int threads)
 		       fn, j);
 }
 
+/* y += f(x). Apart from its caller, which would pay for the room on the stack where nothing is added, too. */
+static __attribute__((noinline)) void add_few(weir_map_fn *map, weir_map_fn *add, void *y, const void *const *x,
+					      int64_t count, const double *p)
+{
+	_Alignas(64) char sum[BLOCK * 8];
+
+	map(sum, x, count, p);
+	add(y, (const void *const[]){ y, sum }, count, NULL);
+}
+
 /* At most a block of elements, which lie in every operand as they do in y: straight to the kernel, because for so few a job costs several times
  * what the work does. False, and nothing done, where there is more to it. */
 static bool map_few(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
@@ -325,7 +335,6 @@ static bool map_few(weir_map id, weir_dtype t, int rank, const int64_t *shape, v
 {
 	const weir_kernels *kernels = weir__kernels();
 	const char *inputs = weir__map_info[id].inputs;
-	_Alignas(64) char sum[BLOCK * 8];
 	const void *x[INPUTS];
 	int64_t count = 1;
 
@@ -339,8 +348,8 @@ static bool map_few(weir_map id, weir_dtype t, int rank, const int64_t *shape, v
 	}
 	if (!count) return true;
 	for (int i = 0; inputs[i]; i++) x[i] = in[i].data;
-	kernels->map[id][t](mode == WEIR_DST_ADD ? sum : y, x, count, p);
-	if (mode == WEIR_DST_ADD) kernels->map[WEIR_MAP_add][t](y, (const void *const[]){ y, sum }, count, NULL);
+	if (mode == WEIR_DST_ADD) add_few(kernels->map[id][t], kernels->map[WEIR_MAP_add][t], y, x, count, p);
+	else kernels->map[id][t](y, x, count, p);
 	return true;
 }
 
@@ -369,11 +378,29 @@ static void map_many(weir_map id, weir_dtype t, int rank, const int64_t *shape, 
 	if (j.gy_squares) j.gy_squares->done = j.gy_squares->hidden = true;
 }
 
+/* y += x is y = y + x: without the copy of x that y += f(x) would make. */
+static void add_to(weir_dtype t, int rank, const int64_t *shape, void *y, const weir_strided *x, weir_squares *s,
+		   int threads)
+{
+	int64_t dense[WEIR_MAX_RANK], step = 1;
+
+	for (int d = rank - 1; d >= 0; d--) {
+		dense[d] = step;
+		step *= shape[d];
+	}
+	weir__map_squares(WEIR_MAP_add, t, rank, shape, y, WEIR_DST_WRITE, (const weir_strided[]){ { y, dense }, *x },
+			  NULL, s, threads);
+}
+
 void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
 		       const weir_strided *x, const double *p, weir_squares *s, int threads)
 {
 	assert(t == WEIR_F32 || t == WEIR_F64);
 	assert(mode != WEIR_DST_ADD || weir__map_info[id].output == 'T');
+	if (mode == WEIR_DST_ADD && id == WEIR_MAP_copy) {
+		add_to(t, rank, shape, y, x, s, threads);
+		return;
+	}
 	if (mode == WEIR_DST_SKIP || (!s && map_few(id, t, rank, shape, y, mode, x, p))) return;
 	map_many(id, t, rank, shape, y, mode, x, p, s, threads);
 }

@@ -2,15 +2,15 @@
  * that it makes. The outermost line wins, so a line that a calling module noted stays. */
 #include "ops/common.h"
 
-/* The context that stands in for none is everybody's, and takes no notes. */
+/* After an error nothing is computed, so nothing is noted: not in the context that stands in for none, either, which is everybody's. */
 static const char *enter(weir_ctx *w, const char *here)
 {
-	return w == weir__nowhere() ? NULL : weir__here_enter(w, here);
+	return w->status ? w->here : weir__here_enter(w, here);
 }
 
 static void leave(weir_ctx *w, const char *outer)
 {
-	if (w != weir__nowhere()) w->here = outer;
+	if (w->here != outer) w->here = outer;
 }
 
 #define WEIR_UNPACK(...) __VA_ARGS__
