@@ -140,60 +140,72 @@ static void all_bad(weir_ctx *w, weir_tensor **gxs, int n)
 	for (int i = 0; gxs && i < n; i++) gxs[i] = w->bad;
 }
 
-/* One vjp; unrecorded, its scratch is rewound and the results are moved down. */
-static bool vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs, unsigned flags,
-		const char *who)
+/* The checks on one result and its cotangent. */
+static bool check_seed(weir_ctx *w, weir_tensor *y, const weir_tensor *gy, const char *who)
 {
-	weir_ctx *w = weir__ctx_of(y);
-	weir_place place;
 	weir_text_buf a, b;
-	weir_request r = { .ys = &y,
-			   .gys = &gy,
-			   .ny = 1,
-			   .xs = xs,
-			   .nx = n,
-			   .gxs = gxs,
-			   .graph = flags & WEIR_CREATE_GRAPH,
-			   .no_hooks = flags & WEIR_NO_HOOKS,
-			   .who = who };
 
-	if (weir_ok(w) && n > 0 && !gxs) weir_fail(w, WEIR_ERR_ARGUMENT, "%s: gxs is NULL", who);
-	if (!weir_ok(w) || !differentiable(y, who) || !check_xs(w, xs, n, who)) {
-		all_bad(w, gxs, n);
+	if (!weir__belongs(w, y, who, "a result") || !differentiable(y, who) || !weir__belongs(w, gy, who, "gy") ||
+	    !weir__usable(gy, who))
+		return false;
+	if (weir__alike(gy, y)) return true;
+	weir_fail(w, WEIR_ERR_SHAPE, "%s: gy is %s, but y is %s; they must be alike", who, weir__describe(gy, &a),
+		  weir__describe(y, &b));
+	return false;
+}
+
+/* One pass; unrecorded, what it made since place is rewound and the results are moved down. */
+static bool pull_back(weir_ctx *w, weir_request *r, unsigned flags, weir_place place)
+{
+	bool ok = weir_ok(w);
+
+	r->graph = flags & WEIR_CREATE_GRAPH;
+	r->no_hooks = flags & WEIR_NO_HOOKS;
+	if (ok && r->nx > 0 && !r->gxs) weir_fail(w, WEIR_ERR_ARGUMENT, "%s: gxs is NULL", r->who);
+	for (int i = 0; ok && i < r->ny; i++) ok = check_seed(w, r->ys[i], r->gys[i], r->who);
+	if (!weir_ok(w) || !check_xs(w, r->xs, r->nx, r->who)) {
+		all_bad(w, r->gxs, r->nx);
 		return false;
 	}
-	if (n <= 0) return true;
-	place = weir_mark(w);
-	if (!gy) {
-		if (one_element(y, who, "weir_vjp() takes a cotangent for more")) gy = ones_like(y);
-	} else if (weir__belongs(w, gy, who, "gy") && weir__usable(gy, who) && !weir__alike(gy, y)) {
-		weir_fail(w, WEIR_ERR_SHAPE, "%s: gy is %s, but y is %s; they must be alike", who,
-			  weir__describe(gy, &a), weir__describe(y, &b));
-	}
-	if (!weir_ok(w) || !weir__backward(w, &r) || !check_used(w, xs, n, gxs, flags, who)) {
-		all_bad(w, gxs, n);
+	if (r->nx > 0 && (!weir__backward(w, r) || !check_used(w, r->xs, r->nx, r->gxs, flags, r->who))) {
+		all_bad(w, r->gxs, r->nx);
 		return false;
 	}
-	if (!r.graph) weir_rewind(w, place, gxs, n);
-	else weir__sweep(w, place.index, gxs, n);
+	if (!r->graph) weir_rewind(w, place, r->gxs, r->nx);
+	else weir__sweep(w, place.index, r->gxs, r->nx);
 	return weir_ok(w);
 }
 
 bool weir_grad(weir_tensor *y, weir_tensor *const *xs, int n, weir_tensor **gxs, unsigned flags)
 {
-	return vjp(y, NULL, xs, n, gxs, flags, "weir_grad");
+	weir_ctx *w = weir__ctx_of(y);
+	weir_place place = weir_mark(w);
+	weir_tensor *one = w->bad;
+	weir_request r = { .ys = &y, .gys = &one, .ny = 1, .xs = xs, .nx = n, .gxs = gxs, .who = "weir_grad" };
+
+	if (weir_ok(w) && differentiable(y, r.who) && one_element(y, r.who, "weir_vjp() takes a cotangent for more"))
+		one = ones_like(y);
+	return pull_back(w, &r, flags, place);
 }
 
 bool weir_vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs, unsigned flags)
 {
 	weir_ctx *w = weir__ctx_of(y);
+	weir_request r = { .ys = &y, .gys = &gy, .ny = 1, .xs = xs, .nx = n, .gxs = gxs, .who = "weir_vjp" };
 
-	if (!gy) {
-		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_vjp: gy is NULL; weir_grad() differentiates a single number");
-		all_bad(w, gxs, n);
-		return false;
-	}
-	return vjp(y, gy, xs, n, gxs, flags, "weir_vjp");
+	if (!gy) weir_fail(w, WEIR_ERR_ARGUMENT, "weir_vjp: gy is NULL; weir_grad() differentiates a single number");
+	return pull_back(w, &r, flags, weir_mark(w));
+}
+
+bool weir_vjps(weir_ctx *w, weir_tensor *const *ys, weir_tensor *const *gys, int ny, weir_tensor *const *xs, int n,
+	       weir_tensor **gxs, unsigned flags)
+{
+	weir_request r = { .ys = ys, .gys = gys, .ny = ny, .xs = xs, .nx = n, .gxs = gxs, .who = "weir_vjps" };
+
+	if (!w) w = weir__nowhere();
+	if (ny < 0 || (ny && (!ys || !gys)))
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_vjps: ny is %d, but a list is NULL", ny);
+	return pull_back(w, &r, flags, weir_mark(w));
 }
 
 /* A rule is linear in its cotangent u, so d(vjp)/du, applied to v, is the Jacobian times v whatever the value of u. */
@@ -205,6 +217,7 @@ weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const
 	size_t bytes = 3 * (size_t)(n > 0 ? n : 1) * sizeof *g;
 	weir_text_buf a, b;
 	int used = 0;
+	weir_request first = { .ys = &y, .gys = &u, .ny = 1, .xs = xs, .nx = n, .who = "weir_jvp" };
 	weir_request second = { .xs = &u,
 				.nx = 1,
 				.gxs = &jv,
@@ -221,10 +234,11 @@ weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const
 					 weir__describe(vxs[i], &a), i, weir__describe(xs[i], &b));
 	}
 	if (!(g = weir__pool_take(w, &bytes))) return w->bad;
+	first.gxs = g;
 	place = weir_mark(w);
 	u = weir_zeros(w, (weir_dtype)y->dtype, y->rank, y->shape);
 	if (!weir_is_bad(u)) u->flags |= WEIR_T_RECORDED;
-	if (vjp(y, u, xs, n, g, WEIR_CREATE_GRAPH | WEIR_ALLOW_UNUSED | (flags & WEIR_NO_HOOKS), "weir_jvp")) {
+	if (pull_back(w, &first, WEIR_CREATE_GRAPH | WEIR_ALLOW_UNUSED | (flags & WEIR_NO_HOOKS), weir_mark(w))) {
 		for (int i = 0; i < n; i++) { /* seeds: each gradient, with the tangent */
 			if (!g[i]) continue;
 			g[n + used] = g[i];

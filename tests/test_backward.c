@@ -171,6 +171,43 @@ static void orders(void **state)
 	close_clean(w);
 }
 
+/* f = Σ x³ y: the Hessian times (v, u) by one pass over both gradients, and what a pass refuses. */
+static void several_results(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	weir_tensor *x = weir_from(w, WEIR_F64, SHAPE(2), (double[]){ 2, 3 });
+	weir_tensor *y = weir_from(w, WEIR_F64, SHAPE(2), (double[]){ 5, 7 }), *xs[] = { x, y }, *g[2], *h[2];
+	weir_tensor *v[] = { weir_from(w, WEIR_F64, SHAPE(2), (double[]){ 1, 10 }),
+			     weir_from(w, WEIR_F64, SHAPE(2), (double[]){ 100, 1000 }) };
+	int64_t length;
+
+	(void)state;
+	assert_true(weir_grad(weir_sum_all(weir_mul(weir_mul(x, weir_mul(x, x)), y)), xs, 2, g, WEIR_CREATE_GRAPH));
+	length = weir_tape_length(w);
+	assert_true(weir_vjps(w, g, v, 2, xs, 2, h, 0)); /* 6 x y v + 3 x² u; 3 x² v */
+	assert_int_equal(weir_tape_length(w), length + 2);
+	expect_values(h[0], 2, (double[]){ 60 + 1200, 1260 + 27000 });
+	expect_values(h[1], 2, (double[]){ 12, 270 });
+	assert_true(weir_vjps(w, &g[1], &v[0], 1, xs, 2, h, WEIR_ALLOW_UNUSED));
+	expect_values(h[0], 2, (double[]){ 12, 270 });
+	assert_null(h[1]);
+	assert_true(weir_vjps(w, NULL, NULL, 0, xs, 2, h, WEIR_ALLOW_UNUSED));
+	assert_true(!h[0] && !h[1]);
+	assert_false(weir_vjps(w, g, v, -1, xs, 2, h, 0));
+	expect_error(w, WEIR_ERR_ARGUMENT, "weir_vjps", "ny is -1", NULL);
+	assert_true(weir_is_bad(h[0]) && weir_is_bad(h[1]));
+	assert_false(weir_vjps(w, g, NULL, 2, xs, 2, h, 0));
+	expect_error(w, WEIR_ERR_ARGUMENT, "weir_vjps", "a list is NULL", NULL);
+	v[1] = weir_zeros(w, WEIR_F64, SHAPE(3));
+	assert_false(weir_vjps(w, g, v, 2, xs, 2, h, 0));
+	expect_error(w, WEIR_ERR_SHAPE, "weir_vjps", "must be alike", NULL);
+	v[1] = NULL;
+	assert_false(weir_vjps(w, g, v, 2, xs, 2, h, 0));
+	expect_error(w, WEIR_ERR_ARGUMENT, "weir_vjps", "gy is NULL", NULL);
+	assert_false(weir_vjps(NULL, g, v, 2, xs, 2, h, 0));
+	close_clean(w);
+}
+
 static void forward_mode(void **state)
 {
 	weir_ctx *w = open_quiet(true);
@@ -563,6 +600,7 @@ int main(void)
 		cmocka_unit_test(failing_backward_leaves_accumulators),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(orders),
+		cmocka_unit_test(several_results),
 		cmocka_unit_test(forward_mode),
 		cmocka_unit_test(retained),
 		cmocka_unit_test(observing),

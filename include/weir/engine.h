@@ -271,6 +271,10 @@ WEIR_API bool weir_grad(weir_tensor *y, weir_tensor *const *xs, int n, weir_tens
 /* Vector-Jacobian product gxs[i] = gyᵀ · dy/dxs[i]; gy has y's shape and type. */
 WEIR_API bool weir_vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs,
 		       unsigned flags);
+/* The same for several results in one pass: gxs[i] = Σ gys[j]ᵀ · dys[j]/dxs[i]. With the gradients of one weir_grad() for ys, recorded, and a
+ * vector for gys this is a Hessian-vector product. */
+WEIR_API bool weir_vjps(weir_ctx *w, weir_tensor *const *ys, weir_tensor *const *gys, int ny, weir_tensor *const *xs,
+			int n, weir_tensor **gxs, unsigned flags);
 /* Are the values that y's gradient rule reads still there, and as they were in the forward pass? Where they are not, a vjp through y is
  * an error. */
 WEIR_API bool weir_is_intact(const weir_tensor *y);
