@@ -25,4 +25,8 @@ extern const weir_op weir_op_normal_cdf, weir_op_normal_pdf;
 weir_tensor *weir__normal_cdf(weir_tensor *x);
 weir_tensor *weir__normal_pdf(weir_tensor *x);
 
+/* g · tanh'(x). */
+extern const weir_op weir_op_tanh_vjp;
+weir_tensor *weir__tanh_vjp(weir_tensor *g, weir_tensor *x);
+
 #endif

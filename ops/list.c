@@ -12,6 +12,7 @@ static const weir_op *const list[] = {
 	&weir_op_unslice,
 	&weir_op_normal_cdf,
 	&weir_op_normal_pdf,
+	&weir_op_tanh_vjp,
 	NULL,
 };
 

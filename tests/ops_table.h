@@ -59,7 +59,7 @@ OF(add, a + b) OF(mul, a * b) OF(div, a / b) OF(neg, -a) OF(affine, 1.5 * a - 0.
 OF(sqrt, sqrt(a)) OF(abs, fabs(a)) OF(tanh, tanh(a)) OF(sigmoid, 1 / (1 + exp(-a))) OF(relu, a > 0 ? a : 0) OF(erf, erf(a)) OF(max, a > b ? a : b)
 OF(min, a < b ? a : b) OF(where, a != 0 ? b : c) OF(eq, a == b) OF(ne, a != b) OF(lt, a < b) OF(le, a <= b) OF(gt, a > b) OF(ge, a >= b)
 OF(same, a) OF(cast, (double)(float)a) OF(softplus, a > 0 ? a + log1p(exp(-a)) : log1p(exp(a))) OF(cdf, 0.5 * erfc(-a / sqrt(2)))
-OF(pdf, exp(-a * a / 2) / sqrt(2 * acos(-1.0)))
+OF(pdf, exp(-a * a / 2) / sqrt(2 * acos(-1.0))) OF(tanh_vjp, a / (cosh(b) * cosh(b)))
 
 static void ref_sum(const row *r, double *const *in, double *out)
 {
@@ -203,6 +203,7 @@ APPLY(unslice, weir__unslice(x[0], 1, 1, 2, 2 * EXTENT(x[0], 1) + 2)) APPLY(conc
 APPLY(scatter, weir_scatter_add(x[0], 1, x[1], 9)) APPLY(matmul, weir_matmul(x[0], x[1])) APPLY(linear, weir_linear(x[0], x[1], x[2]))
 APPLY(softmax, weir_softmax(x[0], -1)) APPLY(log_softmax, weir_log_softmax(x[0], 1)) APPLY(cross_entropy, weir_cross_entropy(x[0], x[1]))
 APPLY(mse, weir_mse(x[0], x[1])) APPLY(softplus, weir_softplus(x[0])) APPLY(cdf, weir__normal_cdf(x[0])) APPLY(pdf, weir__normal_pdf(x[0]))
+APPLY(tanh_vjp, weir__tanh_vjp(x[0], x[1]))
 
 /* ---- the rows ---- */
 
@@ -235,6 +236,7 @@ static const row rows[] = {
 	ELEMENT1(softplus, "softplus", softplus, -6, 6, 3),
 	ELEMENT1(cdf, "normal_cdf", cdf, -4, 4, 16),
 	ELEMENT1(pdf, "normal_pdf", pdf, -4, 4, 16),
+	ELEMENT2(tanh_vjp, "tanh_vjp", -3, 3, 16),
 	ELEMENT2(max, "maximum", -2, 2, 0, .linear = true, .distinct = true),
 	ELEMENT2(min, "minimum", -2, 2, 0, .linear = true, .distinct = true),
 	{ "where", "where", 3, { { MASK, 2, { R, C }, 0, 1 }, X(-2, 2), X(-2, 2) }, do_where, each, 0, true, .gradients = true, .linear = true,
