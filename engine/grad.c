@@ -185,6 +185,8 @@ bool weir_grad(weir_tensor *y, weir_tensor *const *xs, int n, weir_tensor **gxs,
 
 	if (weir_ok(w) && differentiable(y, r.who) && one_element(y, r.who, "weir_vjp() takes a cotangent for more"))
 		one = ones_like(y);
+	/* what is recorded of the pass can be replayed, which needs its constants */
+	if (!weir_is_bad(one) && (flags & WEIR_CREATE_GRAPH)) one->flags |= WEIR_T_RECORDED;
 	return pull_back(w, &r, flags, place);
 }
 
