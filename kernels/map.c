@@ -2,7 +2,8 @@
  *
  * A call becomes a job: axes merged, strides in bytes. Threads take ranges of the row-major order; a range is walked in blocks, and for a
  * block each operand is either pointed to or packed into a buffer. When rows are long a block stays inside one row, so that operands of
- * unit stride are never packed; when rows are short a block spans many of them, so that the kernel is not called for a few elements. */
+ * unit stride are never packed; when rows are short a block spans many of them, so that the kernel is not called for a few elements. What fits
+ * into a block and lies dense needs no job. It is longer than most because all drivers share the job. */
 #include "kernels/map.h"
 
 #include <assert.h>

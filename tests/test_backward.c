@@ -171,6 +171,31 @@ static void orders(void **state)
 	close_clean(w);
 }
 
+/* The gradients along a chain are alive one at a time: a backward over it needs little memory beside its tables. */
+static void gradients_of_a_chain(void **state)
+{
+	enum { NODES = 20000 };
+	weir_options o;
+	weir_ctx *w;
+	weir_tensor *p, *y;
+	size_t before, after;
+
+	(void)state;
+	weir_options_init(&o);
+	o.check_stale = false; /* which uses no header again */
+	w = weir_open(&o);
+	y = p = param(w, "p", 1);
+	for (int i = 0; i < NODES; i++) y = weir_affine(y, 1, 1);
+	before = weir_memory_of(w).held;
+	weir_backward(y);
+	after = weir_memory_of(w).held;
+	assert_true(weir_item(weir_grad_of(p)) == 1);
+	if (after - before > 20 * NODES)
+		fail_msg("backward took %zu bytes, %zu a node", after - before, (after - before) / NODES);
+	assert_int_equal(weir_tape_length(w), NODES + 1);
+	close_clean(w);
+}
+
 /* f = Σ x³ y: the Hessian times (v, u) by one pass over both gradients, and what a pass refuses. */
 static void several_results(void **state)
 {
@@ -600,6 +625,7 @@ int main(void)
 		cmocka_unit_test(failing_backward_leaves_accumulators),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(orders),
+		cmocka_unit_test(gradients_of_a_chain),
 		cmocka_unit_test(several_results),
 		cmocka_unit_test(forward_mode),
 		cmocka_unit_test(retained),
