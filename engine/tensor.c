@@ -51,7 +51,7 @@ static void record_free(weir_ctx *w, weir_storage *s)
 
 size_t weir__storage_bytes(size_t bytes)
 {
-	return weir__pool_rounded(record_bytes(bytes)) + (bytes > INLINE_BYTES ? weir__pool_rounded(bytes) : 0);
+	return weir__pool_rounded(block_bytes(bytes)) + (bytes > INLINE_BYTES ? weir__pool_rounded(bytes) : 0);
 }
 
 weir_storage *weir__storage_new(weir_ctx *w, size_t bytes)
