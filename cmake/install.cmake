@@ -7,7 +7,7 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
 install(FILES ${WEIR_PUBLIC_HEADERS} ${WEIR_GENERATED}/version.h ${WEIR_GENERATED}/here.h ${WEIR_GENERATED}/here_nn.h
 	DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/weir)
 
-# Export sets apart: the static libraries ask for OpenMP, the shared ones for nothing.
+# Export sets apart: the static libraries ask for threads, the shared ones for nothing.
 install(TARGETS weir EXPORT weirTargets)
 install(TARGETS weir_static EXPORT weirStaticTargets)
 install(EXPORT weirTargets NAMESPACE weir:: DESTINATION ${package_dir})

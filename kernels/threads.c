@@ -1,51 +1,86 @@
-/* threads.c: the only file with OpenMP in it. See threads.h.
+/* threads.c: how a loop is cut, and whether its pieces run side by side. See threads.h; the threads themselves are team.h's.
  *
- * A region costs one wake of the team: no locks, no queue, one atomic for the exception flags. */
+ * Whether a region pays is measured. An empty region costs 0.1 µs between processors that share a cache and 0.4 µs between processors that
+ * don't, and where the signal takes four times as long, so does the data that the pieces hand to each other: the least work worth a region
+ * is in proportion to that cost. Where something else wants the processors, a thread can lose its own in the middle of a piece, and
+ * the region waits for a time slice. The time lost so is measured too, and regions then rest for many times as long, so that two threads are
+ * hardly slower than one on the busiest machine. */
 #include "kernels/threads.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdatomic.h>
+#include <time.h>
 
-#ifdef _OPENMP
-#include <omp.h>
-#endif
+#include "kernels/team.h"
 
-#include "kernels/fpenv.h"
+enum {
+	LATE = 20000,          /* ns that a worker is charged which was woken for nothing */
+	DEBT = 500000,         /* ns lost that make regions rest; being cold after a rest costs less */
+	CREDIT = 1000000,      /* ns won that make the last rest forgotten, and the most that is counted */
+	REST = 32,             /* the rest is so many times what was lost, and twice the last one at least */
+	MOST_REST = 200000000, /* ns */
+	PINGS = 12,            /* empty regions in a measurement, of which the fastest counts */
+	AGAIN = 4096,          /* regions until the next */
+};
 
-double weir__threads_gate = 4e6;
-weir_thread_create_fn *weir__thread_create = pthread_create;
+/* The least work of a region, for each ns that an empty one takes. */
+static const double WORTH = 6000;
+static const double UNTIMED = 4e6; /* the same before there is a team to be measured */
 
-/* What this host thread knows of the teams it can have: sizes up to proven can be had, sizes from refused on
- * can't. */
-static _Thread_local int proven = 1, refused = INT_MAX;
-static _Thread_local bool inside;
+double weir__threads_gate = 0;
+
+/* What a host thread knows of its regions. */
+typedef struct experience {
+	double least; /* 0: not measured */
+	int until_timed;
+	int64_t won; /* ns, against doing the pieces one after the other; negative: lost */
+	bool resting;
+	int64_t rest, rest_until;
+} experience;
+
+static _Thread_local experience mine;
+static _Thread_local bool serial;
 static atomic_bool forked;
 
-typedef struct region {
-	int pieces;
-	int64_t n, grain, grains;
-	weir_task_fn *fn;
-	void *arg;
-} region;
-
-static void run_piece(const region *r, int piece)
+int64_t weir__clock(void)
 {
-	/* grains * piece / pieces without overflow */
-	int64_t each = r->grains / r->pieces, rest = r->grains % r->pieces;
-	int64_t begin = (each * piece + rest * piece / r->pieces) * r->grain;
-	int64_t end = (each * (piece + 1) + rest * (piece + 1) / r->pieces) * r->grain;
+	struct timespec t;
 
-	if (end > r->n) end = r->n;
-	if (begin < end) r->fn(r->arg, begin, end);
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void run_serially(const region *r)
+/* Where piece i begins, and i - 1 ends: grains * i / pieces, without overflow. */
+static int64_t cut(const weir_region *r, int i)
 {
-	bool outer = inside;
+	int64_t each = r->grains / r->pieces, rest = r->grains % r->pieces;
+	int64_t at = each * i + rest * i / r->pieces;
 
-	inside = true;
-	for (int i = 0; i < r->pieces; i++) run_piece(r, i);
-	inside = outer;
+	return at == r->grains ? r->n : at * r->grain;
+}
+
+weir_piece weir__piece(const weir_region *r, int i)
+{
+	return (weir_piece){ r->fn, r->arg, cut(r, i), cut(r, i + 1) };
+}
+
+void weir__run_piece(const weir_piece *p)
+{
+	if (p->begin < p->end) p->fn(p->arg, p->begin, p->end);
+}
+
+static void run_serially(const weir_region *r)
+{
+	bool outer = serial;
+
+	serial = true;
+	for (int i = 0; i < r->pieces; i++) {
+		weir_piece p = weir__piece(r, i);
+
+		weir__run_piece(&p);
+	}
+	serial = outer;
 }
 
 bool weir__threads_forked(void)
@@ -55,10 +90,8 @@ bool weir__threads_forked(void)
 
 int weir__threads_degraded(void)
 {
-	return refused == INT_MAX ? 0 : refused;
+	return weir__team_refused();
 }
-
-#ifdef _OPENMP
 
 static void after_fork_in_child(void)
 {
@@ -70,90 +103,68 @@ static void watch_forks(void)
 	pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
-/* A trial worker: stays until all have been made, so that they exist at the same time. */
-static void *wait_for_all(void *gate)
-{
-	pthread_mutex_lock(gate);
-	pthread_mutex_unlock(gate);
-	return NULL;
-}
-
-static bool try_threads(int count)
-{
-	pthread_t made[WEIR__MAX_THREADS];
-	pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-	int n = 0;
-
-	pthread_mutex_lock(&gate);
-	while (n < count && weir__thread_create(&made[n], NULL, wait_for_all, &gate) == 0) n++;
-	pthread_mutex_unlock(&gate);
-	for (int i = 0; i < n; i++) pthread_join(made[i], NULL);
-	pthread_mutex_destroy(&gate);
-	return n == count;
-}
-
-/* Whether this host thread can have a team of that size. */
-static bool team_to_be_had(int threads)
+static bool side_by_side(const weir_region *r)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
+	if (r->pieces == 1 || r->grains == 1 || serial || weir__threads_forked() || weir__team_inside()) return false;
 	pthread_once(&once, watch_forks);
-	if (inside || weir__threads_forked() || omp_in_parallel()) return false;
-	if (threads <= proven) return true;
-	if (threads >= refused) return false;
-	if (try_threads(threads - 1)) proven = threads;
-	else refused = threads;
-	return threads <= proven;
+	return weir__team_of(r->pieces);
 }
 
-static void run_in_parallel(const region *r)
+static void time_team(experience *e, int pieces)
 {
-	weir_fp_state mode = weir__fp_save();
-	atomic_uint raised = 0;
+	int64_t fastest = INT64_MAX;
 
-#pragma omp parallel num_threads(r->pieces) default(none) shared(r, mode, raised)
-	{
-		weir_fp_state own = weir__fp_save();
-		unsigned flags;
+	for (int i = 0; i < PINGS; i++) {
+		int64_t took = weir__team_ping(pieces);
 
-		weir__fp_adopt(mode);
-		inside = true;
-		/* The host may have limited the team (OMP_THREAD_LIMIT): every piece is run whatever its
-		 * size. */
-		for (int i = omp_get_thread_num(); i < r->pieces; i += omp_get_num_threads()) run_piece(r, i);
-		inside = false;
-		flags = weir__fp_flags();
-		if (flags) atomic_fetch_or_explicit(&raised, flags, memory_order_relaxed);
-		weir__fp_leave(own);
+		if (took < fastest) fastest = took;
 	}
-	weir__fp_raise(atomic_load_explicit(&raised, memory_order_relaxed));
+	e->least = WORTH * (double)fastest;
+	e->until_timed = AGAIN;
 }
 
-#else
-
-static bool team_to_be_had(int threads)
+/* The pieces are alike, so one after the other they would take what the caller's takes, times their number. */
+static void learn(experience *e, const weir_region_times *t, int pieces)
 {
-	return threads <= proven;
+	e->won += (t->done - t->begun) * pieces - (t->end - t->begun) - (t->taken ? LATE : 0);
+	if (e->won > CREDIT) {
+		e->won = CREDIT;
+		e->rest = 0;
+	} else if (e->won < -DEBT) {
+		e->rest = 2 * e->rest > REST * -e->won ? 2 * e->rest : REST * -e->won;
+		if (e->rest > MOST_REST) e->rest = MOST_REST;
+		e->rest_until = t->end + e->rest;
+		e->resting = true;
+		e->won = 0;
+	}
 }
 
-static void run_in_parallel(const region *r)
+int weir__threads_for(int threads, double flops)
 {
-	run_serially(r);
-}
+	double least = mine.least > 0 ? mine.least : UNTIMED;
 
-#endif
+	if (mine.resting) least = (double)INFINITY;
+	if (weir__threads_gate > 0) least = weir__threads_gate;
+	return flops < least ? 1 : threads;
+}
 
 unsigned weir__parallel(int threads, int64_t n, int64_t grain, weir_task_fn *fn, void *arg)
 {
-	region r = { .n = n, .grain = grain < 1 ? 1 : grain, .fn = fn, .arg = arg };
+	weir_region r = { .n = n, .grain = grain < 1 ? 1 : grain, .fn = fn, .arg = arg };
+	weir_region_times t;
 
 	if (n <= 0) return 0;
+	if (mine.resting && weir__clock() >= mine.rest_until) mine.resting = false;
 	r.pieces = threads < 1 ? 1 : threads > WEIR__MAX_THREADS ? WEIR__MAX_THREADS : threads;
 	r.grains = n / r.grain + (n % r.grain != 0);
-	if (r.pieces > 1 && r.grains > 1 && team_to_be_had(r.pieces)) {
-		run_in_parallel(&r);
-		return (unsigned)r.pieces;
+	if (!side_by_side(&r)) {
+		run_serially(&r);
+		return 1;
 	}
-	run_serially(&r);
-	return 1;
+	if (mine.until_timed-- <= 0) time_team(&mine, r.pieces);
+	t = weir__team_run(&r);
+	learn(&mine, &t, r.pieces);
+	return (unsigned)r.pieces;
 }

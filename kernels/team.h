@@ -1,0 +1,50 @@
+/* team.h: the threads that a host thread has, as threads.c uses them. Two make it: team.c, workers of the library's own, and
+ * team_openmp.c, where the build says WEIR_OPENMP. */
+#ifndef WEIR_KERNELS_TEAM_H
+#define WEIR_KERNELS_TEAM_H
+
+#include <stdint.h>
+
+#include "kernels/threads.h"
+
+/* 0..n, cut into pieces of whole grains. */
+typedef struct weir_region {
+	int pieces;
+	int64_t n, grain, grains;
+	weir_task_fn *fn;
+	void *arg;
+} weir_region;
+
+/* fn(arg, begin, end), or nothing where begin = end. */
+typedef struct weir_piece {
+	weir_task_fn *fn;
+	void *arg;
+	int64_t begin, end;
+} weir_piece;
+
+weir_piece weir__piece(const weir_region *r, int i);
+void weir__run_piece(const weir_piece *p);
+
+/* Nanoseconds of a clock that only goes forward. */
+int64_t weir__clock(void);
+
+/* Whether the calling thread can have a team of that many, itself included; makes it. Not again once it could not. */
+bool weir__team_of(int threads);
+int weir__team_refused(void); /* weir__threads_degraded() */
+
+/* Is the calling thread one of a team at work, or of a parallel region of the host's OpenMP? */
+bool weir__team_inside(void);
+
+/* What became of a region. */
+typedef struct weir_region_times {
+	int64_t begun, done, end; /* done: the caller was through with piece 0 */
+	int taken;                /* pieces, of the others, that the caller did too */
+} weir_region_times;
+
+/* Runs the pieces side by side, on a team that can be had. */
+weir_region_times weir__team_run(const weir_region *r);
+
+/* How long a region of so many empty pieces takes, each on a thread of its own: once. */
+int64_t weir__team_ping(int pieces);
+
+#endif
