@@ -46,17 +46,40 @@ VEC void NAMED(put)(R *p, V x, int64_t n)
 	else VV(store_n)(p, x, n);
 }
 
+/* g / norm * limit in f64. The quotient first: it lies in [-1, 1] at every exponent of g. */
+VEC V NAMED(clipped)(V g, vd norm, vd limit)
+{
+#if WEIR_REAL_F64
+	return vd_mul(vd_div(g, norm), limit);
+#else
+	vd lo = vd_mul(vd_div(vf_to_vd_lo(g), norm), limit), hi = vd_mul(vd_div(vf_to_vd_hi(g), norm), limit);
+
+	return vd_pair_to_vf(lo, hi);
+#endif
+}
+
+void K(clip)(void *x, int64_t n, double norm, double limit)
+{
+	R *g = x;
+	vd by = vd_set1(norm), to = vd_set1(limit);
+
+	for (int64_t i = 0; i < n; i += LANES)
+		NAMED(put)(g + i, NAMED(clipped)(NAMED(get)(g + i, n - i), by, to), n - i);
+}
+
 void K(sgd_step)(const weir_update *u, int64_t n, double *largest)
 {
 	const R *gs = u->g, *ws = u->w, *vs = u->s[0];
 	R *ws_out = u->w_out, *vs_out = u->s_out[0];
 	V decay = VV(set1)((R)u->decay), shrink = VV(set1)((R)u->shrink), rate = VV(set1)((R)u->rate);
 	V momentum = VV(set1)((R)u->keep1), gain = VV(set1)((R)u->gain1);
+	vd norm = vd_set1(u->norm), limit = vd_set1(u->limit);
 	TOP w_top = { VV(zero)(), MM(first)(0) }, v_top = w_top;
 
 	for (int64_t i = 0; i < n; i += LANES) {
 		V w = NAMED(get)(ws + i, n - i), g = NAMED(get)(gs + i, n - i);
 
+		if (u->norm > 0) g = NAMED(clipped)(g, norm, limit);
 		g = VV(fma)(decay, w, g);
 		if (vs) {
 			V v = u->first ? g : VV(fma)(momentum, NAMED(get)(vs + i, n - i), VV(mul)(gain, g));
@@ -112,14 +135,17 @@ void K(adam_step)(const weir_update *u, int64_t n, double *largest)
 	V decay = VV(set1)((R)u->decay), shrink = VV(set1)((R)u->shrink), rate = VV(set1)((R)u->rate);
 	V keep1 = VV(set1)((R)u->keep1), gain1 = VV(set1)((R)u->gain1), keep2 = VV(set1)((R)u->keep2);
 	V gain2 = VV(set1)((R)u->gain2), root = VV(set1)((R)u->root), eps = VV(set1)((R)u->eps);
+	vd norm = vd_set1(u->norm), limit = vd_set1(u->limit);
 	TOP w_top = { VV(zero)(), MM(first)(0) }, m_top = w_top, r_top = w_top;
 
 	for (int64_t i = 0; i < n; i += LANES) {
-		V w = NAMED(get)(ws + i, n - i), g = VV(fma)(decay, w, NAMED(get)(gs + i, n - i));
-		V m = VV(fma)(keep1, NAMED(get)(ms + i, n - i), VV(mul)(gain1, g));
-		V r = NAMED(blend_norm)(keep2, NAMED(get)(rs + i, n - i), gain2, g);
-		V under = VV(fma)(root, r, eps);
+		V w = NAMED(get)(ws + i, n - i), g = NAMED(get)(gs + i, n - i), m, r, under;
 
+		if (u->norm > 0) g = NAMED(clipped)(g, norm, limit);
+		g = VV(fma)(decay, w, g);
+		m = VV(fma)(keep1, NAMED(get)(ms + i, n - i), VV(mul)(gain1, g));
+		r = NAMED(blend_norm)(keep2, NAMED(get)(rs + i, n - i), gain2, g);
+		under = VV(fma)(root, r, eps);
 		under = VV(blend)(VV(eq)(under, VV(zero)()), VV(set1)(1), under);
 		w = VV(fnma)(rate, VV(div)(m, under), VV(mul)(shrink, w));
 		NAMED(put)(ms_out + i, m, n - i);

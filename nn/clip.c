@@ -1,4 +1,4 @@
-/* clip.c: making gradients smaller, all together by their norm or one by one by their value. */
+/* clip.c: norms of gradients, and making gradients smaller, all together by their norm or one by one by their value. */
 #include "nn/module.h"
 
 #include <math.h>
@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/profile.h"
+#include "kernels/cpu.h"
 #include "kernels/reduce.h"
 #include "kernels/threads.h"
 
@@ -35,24 +36,26 @@ static gradients gradients_of(const weir_module *m)
 	return all;
 }
 
-static double norm_of(const weir_tensor *param, const weir_tensor *g)
+double weir__grad_norm(weir_tensor *param)
 {
+	const weir_tensor *g = weir_grad_of(param);
 	double known = weir__known_norm(param);
 
 	if (known == known) return known;
-	return weir__norm2((weir_dtype)g->dtype, weir__at(g), g->numel,
-			   weir__threads_for(g->ctx->threads, 2 * (double)g->numel));
+	known = weir__norm2((weir_dtype)g->dtype, weir__at(g), g->numel, g->ctx->threads);
+	param->kept->norm = known;
+	param->kept->norm_version = g->store->version;
+	return known;
 }
 
 /* Norm of all: the norm of their norms. Where squares of these leave f64, they are taken again, scaled by the largest. */
-static double total_norm(const weir_module *m)
+double weir__grads_norm(weir_param_at *at, const void *some, int64_t n)
 {
-	gradients all = gradients_of(m);
-	const weir_tensor *g;
 	double largest = 0, sum = 0;
 
-	while ((g = next(&all))) {
-		double norm = norm_of(all.p[all.i - 1], g);
+	for (int64_t i = 0; i < n; i++) {
+		weir_tensor *p = at(some, i);
+		double norm = p ? weir__grad_norm(p) : 0;
 
 		if (norm != norm) return norm;
 		if (norm > largest) largest = norm;
@@ -60,14 +63,29 @@ static double total_norm(const weir_module *m)
 	}
 	if (!weir__is_size(largest) || largest == 0) return largest;
 	if (sum > 1e-270 && sum < 1e300) return sqrt(sum);
-	all.i = 0;
 	sum = 0;
-	while ((g = next(&all))) {
-		double part = norm_of(all.p[all.i - 1], g) / largest;
+	for (int64_t i = 0; i < n; i++) {
+		weir_tensor *p = at(some, i);
+		double part = p ? weir__grad_norm(p) / largest : 0;
 
 		sum += part * part;
 	}
 	return largest * sqrt(sum);
+}
+
+static weir_tensor *with_gradient(const void *params, int64_t i)
+{
+	weir_tensor *p = ((weir_tensor *const *)params)[i];
+
+	return weir_grad_of(p) ? p : NULL;
+}
+
+static double total_norm(const weir_module *m)
+{
+	int64_t n;
+	weir_tensor *const *all = weir__module_all(m, &n);
+
+	return weir__grads_norm(with_gradient, all, n);
 }
 
 typedef struct clipping {
@@ -77,20 +95,12 @@ typedef struct clipping {
 	atomic_llong changed;
 } clipping;
 
-/* The quotient first: it lies in [-1, 1] at every exponent of g. */
 static void scale(void *arg, int64_t begin, int64_t end)
 {
 	const clipping *c = arg;
 
-	if (c->dtype == WEIR_F32) {
-		float *g = c->g;
-
-		for (int64_t i = begin; i < end; i++) g[i] = (float)((double)g[i] / c->norm * c->limit);
-	} else {
-		double *g = c->g;
-
-		for (int64_t i = begin; i < end; i++) g[i] = g[i] / c->norm * c->limit;
-	}
+	weir__kernels()->clip[c->dtype]((char *)c->g + (size_t)begin * weir__size_of((int)c->dtype), end - begin,
+					c->norm, c->limit);
 }
 
 static void limit(void *arg, int64_t begin, int64_t end)
@@ -122,7 +132,7 @@ static void each_element(const weir_tensor *g, weir_task_fn *fn, clipping *c, co
 
 	c->dtype = (weir_dtype)g->dtype;
 	c->g = weir_data_mut(t, who);
-	if (c->g) weir__parallel(weir__threads_for(g->ctx->threads, 4 * (double)g->numel), g->numel, GRAIN, fn, c);
+	if (c->g) weir__parallel(weir__threads_for(g->ctx->threads, 10 * (double)g->numel), g->numel, GRAIN, fn, c);
 }
 
 static bool good_limit(const weir_module *m, double most, const char *who)

@@ -88,6 +88,13 @@ weir_tensor *weir__module_run(weir_module *m, weir_tensor *x, const char *who);
 bool weir__try_step(weir_module *m, int rank, const int64_t *shape, weir_nn_trace *trace, weir_memory_plan *plan);
 void weir__plan_moments(const weir_module *m, int moments, weir_memory_plan *plan); /* adds so many */
 
+/* The norm of a parameter's accumulated gradient, which it must have: backward's, or taken and noted for the next who asks. */
+double weir__grad_norm(weir_tensor *param);
+/* Parameter i of some, NULL where it does not count. */
+typedef weir_tensor *weir_param_at(const void *some, int64_t i);
+/* The norm of all gradients of n parameters together; NaN and inf as they come. */
+double weir__grads_norm(weir_param_at *at, const void *some, int64_t n);
+
 /* Optimisers give these parameters up: they are about to be dropped. */
 void weir__optims_forget(weir_nn *nn, const weir_module *root);
 /* Frees the memory of every optimiser. */

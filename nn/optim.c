@@ -202,6 +202,14 @@ int weir_optim_group(weir_optim *o, weir_module *part, double lr_factor, double 
 
 /* ---- questions and settings ---------------------------------------------------------------------------------- */
 
+static const weir_optim_slot *slot_of(const weir_optim *o, const weir_tensor *p)
+{
+	for (int64_t i = 0; o && i < o->slots; i++) {
+		if (o->slot[i].p == p) return &o->slot[i];
+	}
+	return NULL;
+}
+
 bool weir_optim_is_bad(const weir_optim *o)
 {
 	return !o || o->bad;
@@ -218,6 +226,54 @@ int64_t weir_optim_steps(const weir_optim *o)
 	return o ? o->steps : 0;
 }
 
+int64_t weir_optim_steps_of(const weir_optim *o, const weir_tensor *p)
+{
+	const weir_optim_slot *slot = slot_of(o, p);
+
+	return slot ? slot->steps : -1;
+}
+
+/* beta to the power of steps by repeated products, as steps make it. Ends early where it changes no more. */
+static double power(double beta, int64_t steps)
+{
+	double p = 1;
+
+	for (double last = 0; steps > 0 && p != last; steps--) {
+		last = p;
+		p *= beta;
+	}
+	return p;
+}
+
+bool weir_optim_set_steps(weir_optim *o, const weir_tensor *p, int64_t steps)
+{
+	weir_ctx *w = context_of(o);
+	double power1, power2;
+
+	if (!usable(o, "weir_optim_set_steps")) return false;
+	if (steps < 0 || (p && !slot_of(o, p))) {
+		weir_fail(w, WEIR_ERR_ARGUMENT,
+			  steps < 0 ? "weir_optim_set_steps: steps is %lld; it must not be negative"
+				    : "weir_optim_set_steps: p is no parameter of the optimiser (steps %lld)",
+			  (long long)steps);
+		return false;
+	}
+	weir__enter(w);
+	power1 = power(o->adam.beta1, steps);
+	power2 = power(o->adam.beta2, steps);
+	weir__leave(w);
+	for (int64_t i = 0; i < o->slots; i++) {
+		weir_optim_slot *slot = &o->slot[i];
+
+		if (p && slot->p != p) continue;
+		slot->steps = steps;
+		slot->power1 = power1;
+		slot->power2 = power2;
+	}
+	if (!p) o->steps = steps;
+	return true;
+}
+
 double weir_optim_lr(const weir_optim *o)
 {
 	return o ? o->lr : __builtin_nan("");
@@ -231,14 +287,6 @@ void weir_optim_set_lr(weir_optim *o, double lr)
 void weir_optim_track(weir_optim *o, bool on)
 {
 	if (usable(o, "weir_optim_track")) o->track = on;
-}
-
-static const weir_optim_slot *slot_of(const weir_optim *o, const weir_tensor *p)
-{
-	for (int64_t i = 0; o && i < o->slots; i++) {
-		if (o->slot[i].p == p) return &o->slot[i];
-	}
-	return NULL;
 }
 
 double weir_optim_update_ratio(const weir_optim *o, const weir_tensor *p)

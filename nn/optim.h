@@ -2,13 +2,16 @@
 #ifndef WEIR_NN_OPTIM_H
 #define WEIR_NN_OPTIM_H
 
+#include <stdatomic.h>
+
 #include "kernels/optim.h"
 #include "kernels/table.h"
 #include "nn/module.h"
 
 enum { WEIR_OPTIM_STATES = 2 };
 
-/* One parameter. top: largest magnitudes of parameter and states when their storages had these versions. */
+/* One parameter. top: largest magnitudes of parameter and states when their storages had these versions. update and largest are those of the
+ * step that runs. */
 typedef struct weir_optim_slot {
 	weir_tensor *p, *state[WEIR_OPTIM_STATES];
 	int group;
@@ -16,8 +19,10 @@ typedef struct weir_optim_slot {
 	double power1, power2; /* beta1ᵗ, beta2ᵗ by repeated products */
 	double top[1 + WEIR_OPTIM_STATES];
 	uint32_t version[1 + WEIR_OPTIM_STATES];
-	bool known;
+	bool known, moves, shared; /* takes part in the step; by all threads */
 	double ratio;
+	weir_update update;
+	atomic_uint_least64_t largest[1 + WEIR_OPTIM_STATES]; /* bits of f64: largest magnitudes */
 } weir_optim_slot;
 
 typedef struct weir_optim_group_options {

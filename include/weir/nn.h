@@ -183,8 +183,17 @@ WEIR_API bool weir_optim_is_bad(const weir_optim *o); /* the optimiser of a fail
 /* One step with the accumulated gradients, which are used up. A parameter without a gradient, or frozen, stays. A step that would write an
  * inf or NaN into any parameter or state is the error NONFINITE and changes nothing. Returns weir_ok(). */
 WEIR_API bool weir_optim_step(weir_optim *o);
+/* weir_clip_norm() over the parameters that step, and the step, in one pass over memory, to the same bits; gradients that are kept stay as
+ * they were. Returns the norm before; NaN after an error, and nothing was changed. */
+WEIR_API double weir_optim_clip_step(weir_optim *o, double max_norm);
 WEIR_API void weir_optim_zero_grad(weir_optim *o);
 WEIR_API int64_t weir_optim_steps(const weir_optim *o);
+/* The steps that parameter p has made: fewer, where it was frozen or had no gradient; -1 where it is none of o's. */
+WEIR_API int64_t weir_optim_steps_of(const weir_optim *o, const weir_tensor *p);
+/* Says that so many steps were made, by o and all of its parameters, or where p is not NULL by p alone. With the states of weir_optim_state()
+ * written back, that is how training goes on from a checkpoint as if it had not been interrupted: Adam's bias correction and
+ * momentum's first step hang on it. Returns weir_ok(). */
+WEIR_API bool weir_optim_set_steps(weir_optim *o, const weir_tensor *p, int64_t steps);
 WEIR_API double weir_optim_lr(const weir_optim *o);
 WEIR_API void weir_optim_set_lr(weir_optim *o, double lr); /* of every group, times the group's factor */
 /* Moves the parameters of part (a module below) to a group of their own: lr times lr_factor, this weight decay for all of its
