@@ -21,18 +21,20 @@ enum {
 	REST = 32,             /* the rest is so many times what was lost, and twice the last one at least */
 	MOST_REST = 200000000, /* ns */
 	PINGS = 12,            /* empty regions in a measurement, of which the fastest counts */
-	AGAIN = 4096,          /* regions until the next */
+	AGAIN = 4096,          /* regions, run or not, until the next */
 };
 
 /* The least work of a region, for each ns that an empty one takes. */
-static const double WORTH = 6000;
-static const double UNTIMED = 4e6; /* the same before there is a team to be measured */
+static const double WORTH = 9000;
+/* The least work of a region anywhere: what makes a team, and has it measured again. */
+static const double LEAST = 5e5;
 
 double weir__threads_gate = 0;
 
 /* What a host thread knows of its regions. */
 typedef struct experience {
-	double least; /* 0: not measured */
+	int pieces;   /* of the team that was timed; 0: none was */
+	double least; /* work */
 	int until_timed;
 	int64_t won; /* ns, against doing the pieces one after the other; negative: lost */
 	bool resting;
@@ -103,11 +105,16 @@ static void watch_forks(void)
 	pthread_atfork(NULL, NULL, after_fork_in_child);
 }
 
+static bool free_to_run(void)
+{
+	return !serial && !weir__threads_forked() && !weir__team_inside();
+}
+
 static bool side_by_side(const weir_region *r)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-	if (r->pieces == 1 || r->grains == 1 || serial || weir__threads_forked() || weir__team_inside()) return false;
+	if (r->pieces == 1 || r->grains == 1 || !free_to_run()) return false;
 	pthread_once(&once, watch_forks);
 	return weir__team_of(r->pieces);
 }
@@ -121,6 +128,7 @@ static void time_team(experience *e, int pieces)
 
 		if (took < fastest) fastest = took;
 	}
+	e->pieces = pieces;
 	e->least = WORTH * (double)fastest;
 	e->until_timed = AGAIN;
 }
@@ -143,8 +151,9 @@ static void learn(experience *e, const weir_region_times *t, int pieces)
 
 int weir__threads_for(int threads, double flops)
 {
-	double least = mine.least > 0 ? mine.least : UNTIMED;
+	double least = mine.least > LEAST ? mine.least : LEAST;
 
+	if (threads > 1 && flops >= LEAST) mine.until_timed--;
 	if (mine.resting) least = (double)INFINITY;
 	if (weir__threads_gate > 0) least = weir__threads_gate;
 	return flops < least ? 1 : threads;
@@ -159,11 +168,12 @@ unsigned weir__parallel(int threads, int64_t n, int64_t grain, weir_task_fn *fn,
 	if (mine.resting && weir__clock() >= mine.rest_until) mine.resting = false;
 	r.pieces = threads < 1 ? 1 : threads > WEIR__MAX_THREADS ? WEIR__MAX_THREADS : threads;
 	r.grains = n / r.grain + (n % r.grain != 0);
+	if (mine.until_timed <= 0 && mine.pieces && !mine.resting && free_to_run()) time_team(&mine, mine.pieces);
 	if (!side_by_side(&r)) {
 		run_serially(&r);
 		return 1;
 	}
-	if (mine.until_timed-- <= 0) time_team(&mine, r.pieces);
+	if (mine.pieces < r.pieces) time_team(&mine, r.pieces);
 	t = weir__team_run(&r);
 	learn(&mine, &t, r.pieces);
 	return (unsigned)r.pieces;
