@@ -1,8 +1,8 @@
 #!/bin/sh
 # Sees to the packages that features of the build need: scripts/deps.sh FEATURE...
 #
-#   build      compiler, CMake                            test       cmocka, pkg-config, g++, jansson, rhash, protoc
-#   lint       clang-format, clang-tidy, cppcheck         clang      clang
+#   build      compiler, CMake, OpenMP                    test       cmocka, pkg-config, g++, jansson, rhash, protoc
+#   lint       clang-format, clang-tidy, cppcheck         clang      clang with its OpenMP
 #   coverage   gcovr                                      docs       doxygen
 #
 # A feature includes build.
@@ -17,6 +17,10 @@ has_header() { echo "#include <$1>" | "$CC" -E - >/dev/null 2>&1; }
 has_cmocka() {
 	printf '#include <stdarg.h>\n#include <stddef.h>\n#include <setjmp.h>\n#include <cmocka.h>\n' |
 		"$CC" -E - >/dev/null 2>&1
+}
+has_openmp() { # has_openmp COMPILER
+	printf '#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n' |
+		"$1" -fopenmp -x c - -o /dev/null >/dev/null 2>&1
 }
 has_cmake() { # 3.25 or newer
 	has_command cmake && cmake --version | awk 'NR == 1 { split($3, v, "."); exit !(v[1] > 3 || (v[1] == 3 && v[2] >= 25)) }'
@@ -40,6 +44,9 @@ look() {
 		build)
 			if has_command "$CC"; then
 				need build libc6-dev has_header stdio.h
+				case $("$CC" --version 2>/dev/null) in
+				*clang*) need build libomp-dev has_openmp "$CC" ;;
+				esac
 			else
 				need build gcc has_command "$CC"
 				need build libc6-dev has_command "$CC"
@@ -61,9 +68,13 @@ look() {
 			need lint clang-tidy has_command clang-tidy
 			need lint cppcheck has_command cppcheck
 			need lint clang has_command clang
+			need lint libomp-dev has_openmp clang
 			need lint libjansson-dev has_header jansson.h
 			;;
-		clang) need clang-test clang has_command clang ;;
+		clang)
+			need clang-test clang has_command clang
+			need clang-test libomp-dev has_openmp clang
+			;;
 		coverage) need coverage gcovr has_command gcovr ;;
 		docs) need docs doxygen has_command doxygen ;;
 		*)
