@@ -95,6 +95,9 @@ typedef weir_tensor *weir_param_at(const void *some, int64_t i);
 /* The norm of all gradients of n parameters together; NaN and inf as they come. */
 double weir__grads_norm(weir_param_at *at, const void *some, int64_t n);
 
+bool weir__optims_have(const weir_nn *nn, const weir_tensor *p); /* is p one of an optimiser's? */
+size_t weir__optim_list_bytes(int64_t n);                        /* what the list of n parameters takes */
+
 /* Optimisers give these parameters up: they are about to be dropped. */
 void weir__optims_forget(weir_nn *nn, const weir_module *root);
 /* Frees the memory of every optimiser. */

@@ -210,6 +210,22 @@ static const weir_optim_slot *slot_of(const weir_optim *o, const weir_tensor *p)
 	return NULL;
 }
 
+bool weir__optims_have(const weir_nn *nn, const weir_tensor *p)
+{
+	const weir_optim *o = nn->optims;
+
+	while (o && !slot_of(o, p)) o = o->next;
+	return o != NULL;
+}
+
+size_t weir__optim_list_bytes(int64_t n)
+{
+	size_t room = 4; /* as weir__nn_room() makes it */
+
+	while (room < (size_t)n) room *= 2;
+	return weir__pool_rounded(room * sizeof(weir_optim_slot));
+}
+
 bool weir_optim_is_bad(const weir_optim *o)
 {
 	return !o || o->bad;

@@ -76,6 +76,7 @@ static void add_parameters(const weir_module *m, weir_memory_plan *plan)
 		plan->gradients += value_bytes(all[i]);
 		if (!all[i]->kept->grad) plan->peak += weir__kept_bytes(); /* the accumulator's */
 	}
+	if (count && !weir__optims_have(m->nn, all[0])) plan->peak += weir__optim_list_bytes(count);
 }
 
 bool weir__try_step(weir_module *m, int rank, const int64_t *shape, weir_nn_trace *trace, weir_memory_plan *plan)
