@@ -1,10 +1,12 @@
 /* body_gemm.c: the register tile of the matrix product and the packing of its operands. See gemm.h for what
  * they promise.
  *
- * A tile of rows x nr elements of C is held in registers while k runs: each step loads one row of B's panel,
- * and for each row of the tile one element of A's, which is multiplied with it. The number of rows is a
- * constant of the code, so there is one function per number: no lane is spent on rows that aren't there.
- * Registers: AVX-512 14 x 2 sums, 2 of B, 1 of A; AVX2 6 x 2 sums (a vf is two), 2 of B, 1 of A.
+ * A tile of C is held in registers while k runs: each step loads one row of B in whole vectors, and for each row of
+ * the tile one element of A, which is multiplied with them. Rows and vectors are constants of the code, so there is
+ * one function for each pair and no lane is spent on rows that aren't there: AVX-512 1 to 14 rows by 1 or 2
+ * vectors, AVX2 1 to 6 by 1 (two registers). A tile of few rows is wider, or its multipliers would wait for
+ * each other. A is read in place whatever its strides: rows go in threes, one pointer each, which is what fits
+ * into an x86 address (p, p + s, p + 2 s).
  *
  * The file includes itself for f32 and for f64. */
 #ifndef REAL
@@ -15,41 +17,66 @@
 #include "kernels/gemm.h"
 #include "kernels/vec.h"
 
+/* WIDTHS: by the number of rows, the widest tile, in vectors. */
 #if defined(WEIR_KERN_AVX512)
-enum { MR = 14, LANES_A = 16, VECTORS = 2, MAX_K = 384 };
+enum { MR = 14, LANES_A = 16, MAX_K = 384, MOST = 448 };
+#define WIDTHS 0, 16, 8, 4, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2
 #elif defined(WEIR_KERN_AVX2)
-enum { MR = 6, LANES_A = 8, VECTORS = 1, MAX_K = 384 };
+enum { MR = 6, LANES_A = 16, MAX_K = 384, MOST = 96 };
+#define WIDTHS 0, 4, 2, 1, 1, 1, 1
 #else
-enum { MR = 8, LANES_A = 8, VECTORS = 1, MAX_K = 256 };
+enum { MR = 8, LANES_A = 16, MAX_K = 256, MOST = 128 };
+#define WIDTHS 0, 1, 1, 1, 1, 1, 1, 1, 1
 #endif
 
-#define ROWS_1(X) X(0)
-#define ROWS_2(X) ROWS_1(X) X(1)
-#define ROWS_3(X) ROWS_2(X) X(2)
-#define ROWS_4(X) ROWS_3(X) X(3)
-#define ROWS_5(X) ROWS_4(X) X(4)
-#define ROWS_6(X) ROWS_5(X) X(5)
-#define ROWS_7(X) ROWS_6(X) X(6)
-#define ROWS_8(X) ROWS_7(X) X(7)
-#define ROWS_9(X) ROWS_8(X) X(8)
-#define ROWS_10(X) ROWS_9(X) X(9)
-#define ROWS_11(X) ROWS_10(X) X(10)
-#define ROWS_12(X) ROWS_11(X) X(11)
-#define ROWS_13(X) ROWS_12(X) X(12)
-#define ROWS_14(X) ROWS_13(X) X(13)
+/* X(row, the first row of its three, its place among them, and one more argument handed on). */
+#define ROWS_1(X, w) X(0, 0, 0, w)
+#define ROWS_2(X, w) ROWS_1(X, w) X(1, 0, 1, w)
+#define ROWS_3(X, w) ROWS_2(X, w) X(2, 0, 2, w)
+#define ROWS_4(X, w) ROWS_3(X, w) X(3, 3, 0, w)
+#define ROWS_5(X, w) ROWS_4(X, w) X(4, 3, 1, w)
+#define ROWS_6(X, w) ROWS_5(X, w) X(5, 3, 2, w)
+#define ROWS_7(X, w) ROWS_6(X, w) X(6, 6, 0, w)
+#define ROWS_8(X, w) ROWS_7(X, w) X(7, 6, 1, w)
+#define ROWS_9(X, w) ROWS_8(X, w) X(8, 6, 2, w)
+#define ROWS_10(X, w) ROWS_9(X, w) X(9, 9, 0, w)
+#define ROWS_11(X, w) ROWS_10(X, w) X(10, 9, 1, w)
+#define ROWS_12(X, w) ROWS_11(X, w) X(11, 9, 2, w)
+#define ROWS_13(X, w) ROWS_12(X, w) X(12, 12, 0, w)
+#define ROWS_14(X, w) ROWS_13(X, w) X(13, 12, 1, w)
 
-/* Transposes squares of vectors of 16 bytes; the compiler's own vectors, so that every target has them. */
-#if defined(__has_builtin)
-#if __has_builtin(__builtin_shufflevector)
-#define SQUARES 1
-#endif
-#endif
+/* X(the first row of each three). */
+#define THREES_1(X) X(0)
+#define THREES_2(X) X(0)
+#define THREES_3(X) X(0)
+#define THREES_4(X) THREES_3(X) X(3)
+#define THREES_5(X) THREES_4(X)
+#define THREES_6(X) THREES_4(X)
+#define THREES_7(X) THREES_6(X) X(6)
+#define THREES_8(X) THREES_7(X)
+#define THREES_9(X) THREES_7(X)
+#define THREES_10(X) THREES_9(X) X(9)
+#define THREES_11(X) THREES_10(X)
+#define THREES_12(X) THREES_10(X)
+#define THREES_13(X) THREES_12(X) X(12)
+#define THREES_14(X) THREES_13(X)
+
+/* X(row, vector, is it the last). */
+#define EACH_1(X, i) X(i, 0, 1)
+#define EACH_2(X, i) X(i, 0, 0) X(i, 1, 1)
+#define EACH_4(X, i) X(i, 0, 0) X(i, 1, 0) X(i, 2, 0) X(i, 3, 1)
+#define EACH_8(X, i) X(i, 0, 0) X(i, 1, 0) X(i, 2, 0) X(i, 3, 0) X(i, 4, 0) X(i, 5, 0) X(i, 6, 0) X(i, 7, 1)
+/* clang-format off */
+#define EACH_16(X, i) \
+	X(i, 0, 0) X(i, 1, 0) X(i, 2, 0) X(i, 3, 0) X(i, 4, 0) X(i, 5, 0) X(i, 6, 0) X(i, 7, 0) X(i, 8, 0) X(i, 9, 0) \
+	X(i, 10, 0) X(i, 11, 0) X(i, 12, 0) X(i, 13, 0) X(i, 14, 0) X(i, 15, 1)
+/* clang-format on */
 
 #define REAL float
 #define NAME(x) x##_f32
 #define V(x) vf_##x
 #define VEC_T vf
-#define NR (VECTORS * VF_LANES)
+#define LANES VF_LANES
 #define FMA fmaf
 #define SIDE 4
 #include "kernels/body_gemm.c"
@@ -57,7 +84,7 @@ enum { MR = 8, LANES_A = 8, VECTORS = 1, MAX_K = 256 };
 #undef NAME
 #undef V
 #undef VEC_T
-#undef NR
+#undef LANES
 #undef FMA
 #undef SIDE
 
@@ -65,16 +92,18 @@ enum { MR = 8, LANES_A = 8, VECTORS = 1, MAX_K = 256 };
 #define NAME(x) x##_f64
 #define V(x) vd_##x
 #define VEC_T vd
-#define NR (VECTORS * VD_LANES)
+#define LANES VD_LANES
 #define FMA fma
 #define SIDE 2
 #include "kernels/body_gemm.c"
 
 #else /* one element type */
 
-/* One tile of nr columns: to = (from or +0) + A B, + bias, + what was there. */
-typedef void NAME(micro)(int64_t k, const REAL *a, const REAL *b, int64_t b_step, const REAL *from, int64_t from_rs,
-			 REAL *to, int64_t to_rs, bool add, const REAL *bias);
+/* One tile, n columns in its last vector: to = (from or +0) + A B, + bias, + what was there. Lanes from n on repeat
+ * the column before them, as the packed B does, so that they raise no exception of their own. */
+typedef void NAME(micro)(int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b, int64_t b_ks,
+			 const REAL *from, int64_t from_rs, REAL *to, int64_t to_rs, bool add, const REAL *bias,
+			 int64_t n);
 
 #if defined(WEIR_KERN_GENERIC)
 
@@ -82,243 +111,259 @@ typedef void NAME(micro)(int64_t k, const REAL *a, const REAL *b, int64_t b_step
  * store of the sums. */
 #define STEPS 4
 
-static inline void NAME(run)(int rows, int64_t k, const REAL *a, const REAL *b, int64_t b_step, REAL *restrict sum)
+static inline void NAME(run)(int rows, int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b,
+			     int64_t b_ks, REAL *restrict sum)
 {
 	int64_t p = 0;
 
-	for (; p + STEPS <= k; p += STEPS, a += STEPS * LANES_A, b += STEPS * b_step) {
-		const REAL *b1 = b + b_step, *b2 = b1 + b_step, *b3 = b2 + b_step;
+	for (; p + STEPS <= k; p += STEPS, a += STEPS * a_ks, b += STEPS * b_ks) {
+		const REAL *b1 = b + b_ks, *b2 = b1 + b_ks, *b3 = b2 + b_ks;
 
 		for (int i = 0; i < rows; i++) {
-			REAL a0 = a[i], a1 = a[LANES_A + i], a2 = a[2 * LANES_A + i], a3 = a[3 * LANES_A + i];
+			const REAL *x = a + i * a_rs;
+			REAL a0 = x[0], a1 = x[a_ks], a2 = x[2 * a_ks], a3 = x[3 * a_ks];
 
-			for (int j = 0; j < NR; j++)
-				sum[i * NR + j] =
-					FMA(a3, b3[j], FMA(a2, b2[j], FMA(a1, b1[j], FMA(a0, b[j], sum[i * NR + j]))));
+			for (int j = 0; j < LANES; j++) {
+				REAL *s = sum + i * LANES + j;
+
+				*s = FMA(a3, b3[j], FMA(a2, b2[j], FMA(a1, b1[j], FMA(a0, b[j], *s))));
+			}
 		}
 	}
-	for (; p < k; p++, a += LANES_A, b += b_step)
+	for (; p < k; p++, a += a_ks, b += b_ks)
 		for (int i = 0; i < rows; i++)
-			for (int j = 0; j < NR; j++) sum[i * NR + j] = FMA(a[i], b[j], sum[i * NR + j]);
+			for (int j = 0; j < LANES; j++) sum[i * LANES + j] = FMA(a[i * a_rs], b[j], sum[i * LANES + j]);
 }
 
-static void NAME(any_rows)(int64_t rows, int64_t k, const REAL *a, const REAL *b, int64_t b_step, const REAL *from,
-			   int64_t from_rs, REAL *to, int64_t to_rs, bool add, const REAL *bias)
+static void NAME(any_rows)(int64_t rows, int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b,
+			   int64_t b_ks, const REAL *from, int64_t from_rs, REAL *to, int64_t to_rs, bool add,
+			   const REAL *bias, int64_t n)
 {
-	REAL sum[MR * NR];
+	REAL sum[MR * LANES];
 
 	for (int64_t i = 0; i < rows; i++)
-		for (int j = 0; j < NR; j++) sum[i * NR + j] = from ? from[i * from_rs + j] : 0;
-	if (rows == MR) NAME(run)(MR, k, a, b, b_step, sum);
-	else NAME(run)((int)rows, k, a, b, b_step, sum);
+		for (int j = 0; j < LANES; j++) sum[i * LANES + j] = from ? from[i * from_rs + (j < n ? j : n - 1)] : 0;
+	if (rows == MR) NAME(run)(MR, k, a, a_rs, a_ks, b, b_ks, sum);
+	else NAME(run)((int)rows, k, a, a_rs, a_ks, b, b_ks, sum);
 	for (int64_t i = 0; i < rows; i++) {
-		for (int j = 0; j < NR && bias; j++) sum[i * NR + j] += bias[j];
-		for (int j = 0; j < NR; j++)
-			to[i * to_rs + j] = add ? to[i * to_rs + j] + sum[i * NR + j] : sum[i * NR + j];
+		for (int j = 0; j < n && bias; j++) sum[i * LANES + j] += bias[j];
+		for (int j = 0; j < n; j++)
+			to[i * to_rs + j] = add ? to[i * to_rs + j] + sum[i * LANES + j] : sum[i * LANES + j];
 	}
 }
 
-#define MICRO(rows, ...) NAME(any_rows)(rows, __VA_ARGS__)
+#define MICRO(rows, vectors, ...) NAME(any_rows)(rows, __VA_ARGS__)
 
 #else
 
 #define PAIR_(a, b) a##b
 #define PAIR(a, b) PAIR_(a, b)
-#define LANES ((int)(sizeof(VEC_T) / sizeof(REAL)))
+
+/* n lanes of a vector, or all where it is whole. */
+VEC VEC_T NAME(get)(const REAL *p, bool whole, int64_t n)
+{
+	return whole ? V(load)(p) : V(load_n)(p, n, p[n - 1]);
+}
+
+VEC void NAME(put)(REAL *p, VEC_T v, bool whole, int64_t n)
+{
+	if (whole) V(store)(p, v);
+	else V(store_n)(p, v, n);
+}
+
+/* The row below. The compiler mustn't see through it, or it computes the addresses of all rows at once and runs out
+ * of registers. */
+VEC REAL *NAME(below)(const REAL *p, int64_t rs)
+{
+	p += rs;
+	__asm__("" : "+r"(p));
+	return (REAL *)(uintptr_t)p;
+}
 
 /* clang-format off */
-#if defined(WEIR_KERN_AVX512)
-#define BOTH(first, second) first; second;
-#else
-#define BOTH(first, second) first;
-#endif
+#define POINT(i) const REAL *a##i = a + (i) * a_rs;
+#define NEXT(i) a##i += a_ks;
+#define LOAD_B(i, v, last) VEC_T b##v = V(load)(b + (v) * LANES);
+#define LOAD_BIAS(i, v, last) VEC_T b##v = NAME(get)(bias + (v) * LANES, whole || !(last), n);
 
-#define ZERO(i) BOTH(VEC_T s##i = V(zero)(), VEC_T t##i = V(zero)())
-#define LOAD(i) BOTH(s##i = V(load)(from + (i) * from_rs), t##i = V(load)(from + (i) * from_rs + LANES))
-#define STEP(i) { VEC_T x = V(set1)(a[i]); BOTH(s##i = V(fma)(x, b0, s##i), t##i = V(fma)(x, b1, t##i)) }
-#define BIAS(i) BOTH(s##i = V(add)(s##i, b0), t##i = V(add)(t##i, b1))
-#define ADD(i) BOTH(s##i = V(add)(V(load)(to + (i) * to_rs), s##i), \
-		    t##i = V(add)(V(load)(to + (i) * to_rs + LANES), t##i))
-#define STORE(i) BOTH(V(store)(to + (i) * to_rs, s##i), V(store)(to + (i) * to_rs + LANES, t##i))
+#define ZERO(i, three, at, w) EACH_##w(ZERO_1, i)
+#define LOAD(i, three, at, w) EACH_##w(LOAD_1, i) from = NAME(below)(from, from_rs);
+#define STEP(i, three, at, w) { VEC_T x = V(set1)(a##three[(at) * a_rs]); EACH_##w(STEP_1, i) }
+#define BIAS(i, three, at, w) EACH_##w(BIAS_1, i)
+#define ADD(i, three, at, w) EACH_##w(ADD_1, i) to = NAME(below)(to, to_rs);
+#define STORE(i, three, at, w) EACH_##w(STORE_1, i) to = NAME(below)(to, to_rs);
+#define ZERO_1(i, v, last) VEC_T s##i##_##v = V(zero)();
+#define LOAD_1(i, v, last) s##i##_##v = NAME(get)(from + (v) * LANES, whole || !(last), n);
+#define STEP_1(i, v, last) s##i##_##v = V(fma)(x, b##v, s##i##_##v);
+#define BIAS_1(i, v, last) s##i##_##v = V(add)(s##i##_##v, b##v);
+#define ADD_1(i, v, last) s##i##_##v = V(add)(NAME(get)(to + (v) * LANES, whole || !(last), n), s##i##_##v);
+#define STORE_1(i, v, last) NAME(put)(to + (v) * LANES, s##i##_##v, whole || !(last), n);
 
-#define DEFINE_MICRO(rows) \
-	static void PAIR(NAME(micro), _##rows)(int64_t k, const REAL *a, const REAL *b, int64_t b_step, \
-					       const REAL *from, int64_t from_rs, REAL *to, int64_t to_rs, \
-					       bool add, const REAL *bias) \
+/* `what` once with whole vectors only, once with a last one that isn't. */
+#define WHOLE_OR_NOT(what) \
+	if (n == LANES) { \
+		const bool whole = true; \
+		what \
+	} else { \
+		const bool whole = false; \
+		what \
+	}
+
+#define DEFINE_MICRO(rows, w) \
+	static void PAIR(NAME(micro), _##rows##x##w)(int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b, \
+						     int64_t b_ks, const REAL *from, int64_t from_rs, REAL *to, \
+						     int64_t to_rs, bool add, const REAL *bias, int64_t n) \
 	{ \
-		ROWS_##rows(ZERO) \
+		THREES_##rows(POINT) \
+		ROWS_##rows(ZERO, w) \
 		if (from) { \
-			ROWS_##rows(LOAD) \
+			WHOLE_OR_NOT(ROWS_##rows(LOAD, w)) \
 		} \
-		for (; k > 0; k--, a += LANES_A, b += b_step) { \
-			BOTH(VEC_T b0 = V(load)(b), VEC_T b1 = V(load)(b + LANES)) \
-			ROWS_##rows(STEP) \
+		for (; k > 0; k--, b += b_ks) { \
+			EACH_##w(LOAD_B, 0) \
+			ROWS_##rows(STEP, w) \
+			THREES_##rows(NEXT) \
 		} \
 		if (bias) { \
-			BOTH(VEC_T b0 = V(load)(bias), VEC_T b1 = V(load)(bias + LANES)) \
-			ROWS_##rows(BIAS) \
+			WHOLE_OR_NOT(EACH_##w(LOAD_BIAS, 0) ROWS_##rows(BIAS, w)) \
 		} \
 		if (add) { \
-			ROWS_##rows(ADD) \
+			REAL *first = to; \
+\
+			WHOLE_OR_NOT(ROWS_##rows(ADD, w)) \
+			to = first; \
 		} \
-		ROWS_##rows(STORE) \
+		WHOLE_OR_NOT(ROWS_##rows(STORE, w)) \
 	}
-DEFINE_MICRO(1)
-DEFINE_MICRO(2)
-DEFINE_MICRO(3)
-DEFINE_MICRO(4)
-DEFINE_MICRO(5)
-DEFINE_MICRO(6)
-#if defined(WEIR_KERN_AVX512)
-DEFINE_MICRO(7)
-DEFINE_MICRO(8)
-DEFINE_MICRO(9)
-DEFINE_MICRO(10)
-DEFINE_MICRO(11)
-DEFINE_MICRO(12)
-DEFINE_MICRO(13)
-DEFINE_MICRO(14)
-#endif
+#define ENTRY(rows, w) [rows] = PAIR(NAME(micro), _##rows##x##w),
 
-#define ENTRY(rows) PAIR(NAME(micro), _##rows),
-static NAME(micro) *const NAME(micros)[MR] = {
-	ENTRY(1) ENTRY(2) ENTRY(3) ENTRY(4) ENTRY(5) ENTRY(6)
 #if defined(WEIR_KERN_AVX512)
-	ENTRY(7) ENTRY(8) ENTRY(9) ENTRY(10) ENTRY(11) ENTRY(12) ENTRY(13) ENTRY(14)
+#define MICROS_1(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(8, 1) X(9, 1) X(10, 1) X(11, 1) X(12, 1) \
+	X(13, 1) X(14, 1)
+#define MICROS_2(X) X(1, 2) X(2, 2) X(3, 2) X(4, 2) X(5, 2) X(6, 2) X(7, 2) X(8, 2) X(9, 2) X(10, 2) X(11, 2) X(12, 2) \
+	X(13, 2) X(14, 2)
+#define MICROS_4(X) X(1, 4) X(2, 4) X(3, 4) X(4, 4)
+#define MICROS_8(X) X(1, 8) X(2, 8)
+#define MICROS_16(X) X(1, 16)
+#else
+#define MICROS_1(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1)
+#define MICROS_2(X) X(1, 2) X(2, 2)
+#define MICROS_4(X) X(1, 4)
+#define MICROS_8(X)
+#define MICROS_16(X)
+#endif
+MICROS_1(DEFINE_MICRO)
+MICROS_2(DEFINE_MICRO)
+MICROS_4(DEFINE_MICRO)
+MICROS_8(DEFINE_MICRO)
+MICROS_16(DEFINE_MICRO)
+
+/* [vectors][rows] */
+static NAME(micro) *const NAME(micros)[17][MR + 1] = {
+	[1] = { MICROS_1(ENTRY) }, [2] = { MICROS_2(ENTRY) }, [4] = { MICROS_4(ENTRY) },
+#if defined(WEIR_KERN_AVX512)
+	[8] = { MICROS_8(ENTRY) },
+	[16] = { MICROS_16(ENTRY) },
 #endif
 };
 /* clang-format on */
 
-#define MICRO(rows, ...) NAME(micros)[(rows)-1](__VA_ARGS__)
+#define MICRO(rows, vectors, ...) NAME(micros)[vectors][rows](__VA_ARGS__)
 
 #endif
 
-/* The partial sums of a tile. Lanes beyond the last column repeat that column, as the packed B does. */
-static const REAL *NAME(gather)(const weir_gemm_tile *t, REAL *full)
-{
-	const REAL *from = t->from;
-	int64_t i = 0;
+static const unsigned char NAME(widths)[] = { WIDTHS };
 
-	if (!from) return NULL;
-	do {
-		for (int64_t j = 0; j < NR; j++)
-			full[i * NR + j] = from[i * t->from_rs + (j < t->cols ? j : t->cols - 1) * t->from_cs];
-	} while (++i < t->rows);
-	return full;
+/* How many vectors the tile takes that comes next, where so many columns are left. */
+static inline int64_t NAME(width)(int64_t rows, int64_t cols)
+{
+	int64_t v = NAME(widths)[rows];
+
+	while (v > 1 && (v - 1) * LANES >= cols) v /= 2;
+	return v;
 }
 
-/* A tile at the right edge, or of which the columns don't lie next to each other: by way of a full one on
- * the stack. */
-static void NAME(edge_tile)(const weir_gemm_tile *t)
+/* `cols` of a tile's columns from column `at` on, with so many vectors. Fields are read one by one: a copy of the whole
+ * structure would have to wait until the stores that filled it have left the pipeline. */
+static void NAME(part)(const weir_gemm_tile *t, int64_t vectors, int64_t at, int64_t cols)
 {
-	const REAL *bias = t->bias;
-	REAL *to = t->to, full[MR * NR];
+	const REAL *from = t->from, *bias = t->bias, *b = t->b;
 
-	MICRO(t->rows, t->k, t->a, t->b, t->b_step, NAME(gather)(t, full), NR, full, NR, false, NULL);
-	for (int64_t i = 0; i < t->rows; i++)
-		for (int64_t j = 0; j < t->cols; j++) {
-			REAL *y = to + i * t->to_rs + j * t->to_cs, x = full[i * NR + j];
+	MICRO(t->rows, vectors, t->k, t->a, t->a_rs, t->a_ks, b + at, t->b_ks, from ? from + at : NULL, t->from_rs,
+	      (REAL *)t->to + at, t->to_rs, t->add, bias ? bias + at : NULL, cols - (vectors - 1) * LANES);
+}
 
-			if (bias) x += bias[i * t->bias_rs + j * t->bias_cs];
+/* The same where neighbours in a row of the tile don't lie next to each other: by way of the stack. */
+static void NAME(part_turned)(const weir_gemm_tile *t, int64_t vectors, int64_t at, int64_t cols)
+{
+	const REAL *bias = t->bias, *from = t->from, *b = t->b;
+	int64_t width = vectors * LANES;
+	REAL *to = t->to, full[MOST], old[MOST];
+
+	for (int64_t i = 0; i < t->rows && from; i++)
+		for (int64_t j = 0; j < width; j++)
+			old[i * width + j] = from[i * t->from_rs + (at + (j < cols ? j : cols - 1)) * t->from_cs];
+	MICRO(t->rows, vectors, t->k, t->a, t->a_rs, t->a_ks, b + at, t->b_ks, from ? old : NULL, width, full, width,
+	      false, NULL, cols - (vectors - 1) * LANES);
+	for (int64_t j = 0; j < cols; j++)
+		for (int64_t i = 0; i < t->rows; i++) {
+			REAL *y = to + i * t->to_rs + (at + j) * t->to_cs, x = full[i * width + j];
+
+			if (bias) x += bias[i * t->bias_rs + (at + j) * t->bias_cs];
 			*y = t->add ? *y + x : x;
 		}
 }
 
 static void NAME(tile)(const weir_gemm_tile *t)
 {
-	bool rows =
-		t->to_cs == 1 && (!t->from || t->from_cs == 1) && (!t->bias || (t->bias_rs == 0 && t->bias_cs == 1));
+	bool turned = t->to_cs != 1 || (t->from && t->from_cs != 1) || (t->bias && (t->bias_rs || t->bias_cs != 1));
+	int64_t at = 0, left = t->cols, vectors, cols;
 
-	if (t->cols == NR && rows)
-		MICRO(t->rows, t->k, t->a, t->b, t->b_step, t->from, t->from_rs, t->to, t->to_rs, t->add, t->bias);
-	else NAME(edge_tile)(t);
+	for (; left > 0; at += cols, left -= cols) {
+		vectors = NAME(width)(t->rows, left);
+		cols = left < vectors * LANES ? left : vectors * LANES;
+		if (turned) NAME(part_turned)(t, vectors, at, cols);
+		else NAME(part)(t, vectors, at, cols);
+	}
 }
 
-#ifdef SQUARES
-
-typedef REAL NAME(square) __attribute__((vector_size(16), aligned(sizeof(REAL)), may_alias));
-
-/* The steps lie next to each other: squares of SIDE lanes and SIDE steps are turned in registers. A cache
- * line of each lane is done with before the next one is begun, and so is a line of the panel. Returns how
+/* The steps lie next to each other: a quarter of a vector from each lane's row, turned in registers. Returns how
  * many steps it did. */
-static int64_t NAME(pack_turned)(REAL *dst, int lanes, const REAL *src, int64_t lane_stride, int64_t used, int64_t fill,
-				 int64_t k)
+static int64_t NAME(pack_turned)(REAL *dst, int lanes, const REAL *src, int64_t lane_stride, int64_t used, int64_t k)
 {
-	int64_t whole = k / SIDE * SIDE, line = 64 / (int64_t)sizeof(REAL);
+	int64_t whole = k / SIDE * SIDE;
 
-#define LANE(i) (src + (u + (i) < used ? u + (i) : used - 1) * lane_stride)
-#define IN(q) (*(const NAME(square) *)((q) + p))
-#define OUT(i) (*(NAME(square) *)(dst + (p + (i)) * lanes + u))
-	for (int64_t p0 = 0; p0 < whole; p0 += line)
-		for (int64_t u = 0; u < fill; u += SIDE) {
-			const REAL *q0 = LANE(0), *q1 = LANE(1);
-			int64_t end = p0 + line < whole ? p0 + line : whole;
-#if SIDE == 4
-			const REAL *q2 = LANE(2), *q3 = LANE(3);
-#endif
+	for (int64_t u = 0; u < used; u += LANES) {
+		const REAL *q[LANES];
 
-			for (int64_t p = p0; p < end; p += SIDE) {
-				NAME(square) x0 = IN(q0), x1 = IN(q1);
-#if SIDE == 4
-				NAME(square) x2 = IN(q2), x3 = IN(q3);
-				NAME(square)
-				a = __builtin_shufflevector(x0, x1, 0, 4, 1, 5),
-				b = __builtin_shufflevector(x2, x3, 0, 4, 1, 5);
-				NAME(square)
-				c = __builtin_shufflevector(x0, x1, 2, 6, 3, 7),
-				d = __builtin_shufflevector(x2, x3, 2, 6, 3, 7);
+		for (int64_t i = 0; i < LANES; i++) q[i] = src + (u + i < used ? u + i : used - 1) * lane_stride;
+		for (int64_t p = 0; p < whole; p += SIDE) {
+			VEC_T r[SIDE];
 
-				OUT(0) = __builtin_shufflevector(a, b, 0, 1, 4, 5);
-				OUT(1) = __builtin_shufflevector(a, b, 2, 3, 6, 7);
-				OUT(2) = __builtin_shufflevector(c, d, 0, 1, 4, 5);
-				OUT(3) = __builtin_shufflevector(c, d, 2, 3, 6, 7);
-#else
-				OUT(0) = __builtin_shufflevector(x0, x1, 0, 2);
-				OUT(1) = __builtin_shufflevector(x0, x1, 1, 3);
-#endif
-			}
+			for (int i = 0; i < SIDE; i++)
+				r[i] = V(quarters)(q[i] + p, q[SIDE + i] + p, q[2 * SIDE + i] + p, q[3 * SIDE + i] + p);
+			V(turn)(r);
+			for (int i = 0; i < SIDE; i++) V(store)(dst + (p + i) * lanes + u, r[i]);
 		}
-#undef LANE
-#undef IN
-#undef OUT
+	}
 	return whole;
 }
 
-#endif
-
-/* n elements, 1 to 32, by two copies of a constant size that may overlap. */
-static inline void NAME(copy)(REAL *y, const REAL *x, int64_t n)
-{
-#define TWICE(w)                                                      \
-	do {                                                          \
-		memcpy(y, x, (w) * sizeof(REAL));                     \
-		memcpy(y + n - (w), x + n - (w), (w) * sizeof(REAL)); \
-	} while (0)
-	if (n >= 16) TWICE(16);
-	else if (n >= 8) TWICE(8);
-	else if (n >= 4) TWICE(4);
-	else
-		for (int64_t u = 0; u < n; u++) y[u] = x[u];
-#undef TWICE
-}
-
 static void NAME(pack)(void *to, int lanes, const void *from, int64_t lane_stride, int64_t step_stride, int64_t used,
-		       int64_t fill, int64_t k)
+		       int64_t k)
 {
+	int64_t p = 0, whole = used / LANES * LANES, fill = (used + LANES - 1) / LANES * LANES;
 	REAL *dst = to;
 	const REAL *src = from;
-	int64_t p = 0;
 
-#ifdef SQUARES
-	if (step_stride == 1) p = NAME(pack_turned)(dst, lanes, src, lane_stride, used, fill, k);
-#endif
-	if (lane_stride == 1 && used == NR && lanes == NR)
-		for (; p < k; p++) memcpy(dst + p * NR, src + p * step_stride, NR * sizeof(REAL));
-	else if (lane_stride == 1)
-		for (; p < k; p++) {
-			NAME(copy)(dst + p * lanes, src + p * step_stride, used);
-			for (int64_t u = used; u < fill; u++) dst[p * lanes + u] = src[p * step_stride + used - 1];
-		}
+	if (step_stride == 1) p = NAME(pack_turned)(dst, lanes, src, lane_stride, used, k);
+	for (; p < k && lane_stride == 1; p++) {
+		REAL *y = dst + p * lanes;
+		const REAL *x = src + p * step_stride;
+
+		for (int64_t u = 0; u < whole; u += LANES) V(store)(y + u, V(load)(x + u));
+		if (whole < used) V(store)(y + whole, V(load_n)(x + whole, used - whole, x[used - 1]));
+	}
 	for (; p < k; p++)
 		for (int64_t u = 0; u < fill; u++)
 			dst[p * lanes + u] = src[(u < used ? u : used - 1) * lane_stride + p * step_stride];
@@ -326,7 +371,8 @@ static void NAME(pack)(void *to, int lanes, const void *from, int64_t lane_strid
 
 const weir_gemm_kernel KERN(NAME(gemm)) = {
 	.mr = MR,
-	.nr = NR,
+	.lanes = LANES,
+	.widths = NAME(widths),
 	.lanes_a = LANES_A,
 	.max_k = MAX_K,
 	.tile = NAME(tile),
@@ -337,14 +383,28 @@ const weir_gemm_kernel KERN(NAME(gemm)) = {
 #undef STEPS
 #undef PAIR_
 #undef PAIR
-#undef LANES
-#undef BOTH
+#undef POINT
+#undef NEXT
+#undef WHOLE_OR_NOT
+#undef LOAD_B
+#undef LOAD_BIAS
 #undef ZERO
 #undef LOAD
 #undef STEP
 #undef BIAS
 #undef ADD
 #undef STORE
+#undef ZERO_1
+#undef LOAD_1
+#undef STEP_1
+#undef BIAS_1
+#undef ADD_1
+#undef STORE_1
 #undef DEFINE_MICRO
 #undef ENTRY
+#undef MICROS_1
+#undef MICROS_2
+#undef MICROS_4
+#undef MICROS_8
+#undef MICROS_16
 #endif

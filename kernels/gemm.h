@@ -46,14 +46,29 @@ void weir__gemm(weir_dtype t, const weir_gemm *g, void *workspace, int threads);
 size_t weir__gemm_workspace_with(const weir_kernels *kernels, weir_dtype t, const weir_gemm *g, int threads);
 void weir__gemm_with(const weir_kernels *kernels, weir_dtype t, const weir_gemm *g, void *workspace, int threads);
 
-/* A tile: at most mr x nr elements of C over one block of k. a and b are packed (b may be in place):
- * a[p * lanes_a + i], b[p * b_step + j], where j runs to nr whatever cols is. */
+/* Many products of the same sizes and strides, which differ in where their matrices are: those that g names are the
+ * first. Each is the product that weir__gemm would make of it. Threads take whole products where there are enough. */
+typedef struct weir_gemm_batch {
+	weir_gemm g; /* without activation, bias and squares */
+	int rank;    /* at most WEIR_MAX_RANK */
+	const int64_t *shape;
+	const int64_t *a_stride, *b_stride; /* of each axis, in elements, any sign, 0 allowed */
+	int64_t c_stride;                   /* from each product to the next in row-major order */
+} weir_gemm_batch;
+
+size_t weir__gemm_batch_workspace(weir_dtype t, const weir_gemm_batch *batch, int threads);
+void weir__gemm_batch(weir_dtype t, const weir_gemm_batch *batch, void *workspace, int threads);
+
+/* A tile: at most mr rows and widths[rows] vectors of columns of C, over one block of k. Element (i, p) of A is
+ * a[i * a_rs + p * a_ks]; the columns of B lie next to each other, b[p * b_ks + j], and are there up to a whole
+ * vector whatever cols is. */
 typedef struct weir_gemm_tile {
 	int64_t k;
 	int64_t rows, cols;
 	const void *a;
+	int64_t a_rs, a_ks;
 	const void *b;
-	int64_t b_step;
+	int64_t b_ks;
 	const void *from; /* the partial sums to go on from, or NULL to start from +0 */
 	int64_t from_rs, from_cs;
 	void *to;
@@ -64,16 +79,18 @@ typedef struct weir_gemm_tile {
 } weir_gemm_tile;
 
 typedef struct weir_gemm_kernel {
-	int mr, nr;  /* the largest tile */
-	int lanes_a; /* mr rounded up: the width of a packed panel of A; that of B is nr */
-	int max_k;   /* the longest block of k that keeps a panel of A in the first-level cache */
+	int mr;                      /* rows of the tallest tile */
+	int lanes;                   /* of a vector */
+	const unsigned char *widths; /* [0..mr]: the widest tile of so many rows, in vectors; never less for fewer */
+	int lanes_a;                 /* mr rounded up: the width of a packed panel of A */
+	int max_k;                   /* the longest block of k that keeps a panel of A in the first-level cache */
 	void (*tile)(const weir_gemm_tile *t);
 
-	/* dst[p * lanes + u] = src[u * lane_stride + p * step_stride] for p < k and u < used. The lanes from
-	 * used to fill repeat the last one: what is computed from them is thrown away, and raises no
+	/* dst[p * lanes + u] = src[u * lane_stride + p * step_stride] for p < k and u < used. Lanes from used
+	 * on to a whole vector repeat the last one: what is computed from them is thrown away, and raises no
 	 * exception that a real element doesn't raise. */
 	void (*pack)(void *dst, int lanes, const void *src, int64_t lane_stride, int64_t step_stride, int64_t used,
-		     int64_t fill, int64_t k);
+		     int64_t k);
 } weir_gemm_kernel;
 
 #endif

@@ -257,6 +257,52 @@ VEC void vl_store(int64_t *p, vl v)
 	_mm256_storeu_si256((__m256i *)(void *)(p + 4), v.b);
 }
 
+VEC __m256 vf_halves(const float *p0, const float *p1)
+{
+	return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p0)), _mm_loadu_ps(p1), 1);
+}
+
+VEC __m256d vd_halves(const double *p0, const double *p1)
+{
+	return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p0)), _mm_loadu_pd(p1), 1);
+}
+
+VEC vf vf_quarters(const float *p0, const float *p1, const float *p2, const float *p3)
+{
+	return (vf){ vf_halves(p0, p1), vf_halves(p2, p3) };
+}
+
+VEC vd vd_quarters(const double *p0, const double *p1, const double *p2, const double *p3)
+{
+	return (vd){ vd_halves(p0, p1), vd_halves(p2, p3) };
+}
+
+#define VF_TURN(h)                                                                                     \
+	do {                                                                                           \
+		__m256 a = _mm256_unpacklo_ps(r[0].h, r[1].h), b = _mm256_unpacklo_ps(r[2].h, r[3].h); \
+		__m256 c = _mm256_unpackhi_ps(r[0].h, r[1].h), d = _mm256_unpackhi_ps(r[2].h, r[3].h); \
+		r[0].h = _mm256_shuffle_ps(a, b, 0x44);                                                \
+		r[1].h = _mm256_shuffle_ps(a, b, 0xee);                                                \
+		r[2].h = _mm256_shuffle_ps(c, d, 0x44);                                                \
+		r[3].h = _mm256_shuffle_ps(c, d, 0xee);                                                \
+	} while (0)
+
+VEC void vf_turn(vf *r)
+{
+	VF_TURN(a);
+	VF_TURN(b);
+}
+
+VEC void vd_turn(vd *r)
+{
+	vd x = r[0], y = r[1];
+
+	r[0] = (vd){ _mm256_unpacklo_pd(x.a, y.a), _mm256_unpacklo_pd(x.b, y.b) };
+	r[1] = (vd){ _mm256_unpackhi_pd(x.a, y.a), _mm256_unpackhi_pd(x.b, y.b) };
+}
+
+#undef VF_TURN
+
 VEC vf vf_load_n(const float *p, int64_t n, float fill)
 {
 	mf m = mf_first(n);

@@ -99,6 +99,43 @@ VEC void vd_store_n(double *p, vd v, int64_t n)
 	_mm512_mask_storeu_pd(p, md_first(n), v);
 }
 
+VEC vf vf_quarters(const float *p0, const float *p1, const float *p2, const float *p3)
+{
+	vf v = _mm512_castps128_ps512(_mm_loadu_ps(p0));
+
+	v = _mm512_insertf32x4(v, _mm_loadu_ps(p1), 1);
+	v = _mm512_insertf32x4(v, _mm_loadu_ps(p2), 2);
+	return _mm512_insertf32x4(v, _mm_loadu_ps(p3), 3);
+}
+
+VEC vd vd_quarters(const double *p0, const double *p1, const double *p2, const double *p3)
+{
+	vd v = _mm512_castpd128_pd512(_mm_loadu_pd(p0));
+
+	v = _mm512_insertf64x2(v, _mm_loadu_pd(p1), 1);
+	v = _mm512_insertf64x2(v, _mm_loadu_pd(p2), 2);
+	return _mm512_insertf64x2(v, _mm_loadu_pd(p3), 3);
+}
+
+VEC void vf_turn(vf *r)
+{
+	vf a = _mm512_unpacklo_ps(r[0], r[1]), b = _mm512_unpacklo_ps(r[2], r[3]);
+	vf c = _mm512_unpackhi_ps(r[0], r[1]), d = _mm512_unpackhi_ps(r[2], r[3]);
+
+	r[0] = _mm512_shuffle_ps(a, b, 0x44);
+	r[1] = _mm512_shuffle_ps(a, b, 0xee);
+	r[2] = _mm512_shuffle_ps(c, d, 0x44);
+	r[3] = _mm512_shuffle_ps(c, d, 0xee);
+}
+
+VEC void vd_turn(vd *r)
+{
+	vd a = r[0];
+
+	r[0] = _mm512_unpacklo_pd(a, r[1]);
+	r[1] = _mm512_unpackhi_pd(a, r[1]);
+}
+
 VEC vf vf_add(vf a, vf b)
 {
 	return _mm512_add_ps(a, b);

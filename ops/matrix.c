@@ -104,23 +104,20 @@ void weir__product_act(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, con
 void weir__products(const weir_tensor *ta, weir_matrix a, const weir_tensor *tb, weir_matrix b, void *c,
 		    weir_dst_mode mode)
 {
-	int64_t size = (int64_t)weir__size_of(ta->dtype), index[WEIR_MAX_RANK] = { 0 }, batch = 1;
+	weir_ctx *w = ta->ctx;
+	weir_dtype t = (weir_dtype)ta->dtype;
+	weir_gemm_batch batch = { .g = product(a, b, NULL, c, mode),
+				  .rank = ta->rank - 2,
+				  .shape = ta->shape,
+				  .a_stride = ta->stride,
+				  .b_stride = tb->stride,
+				  .c_stride = a.rows * b.columns };
+	size_t got = 0, bytes = weir__gemm_batch_workspace(t, &batch, w->threads);
+	void *work = bytes ? weir__scratch_alloc(w, bytes, &got) : NULL;
 
-	for (int i = 0; i < ta->rank - 2; i++) batch *= ta->shape[i];
-	for (int64_t n = 0; n < batch; n++) {
-		weir__product(ta->ctx, ta->dtype, a, b, NULL, (weir_grad_dst){ .mode = mode, .data = c });
-		if (n == batch - 1) break;
-		c = (char *)c + a.rows * b.columns * size;
-		for (int i = ta->rank - 3; i >= 0; i--) {
-			bool stays = ++index[i] < ta->shape[i];
-			int64_t step = stays ? size : (1 - index[i]) * size;
-
-			if (a.data) a.data = (const char *)a.data + step * ta->stride[i];
-			if (b.data) b.data = (const char *)b.data + step * tb->stride[i];
-			if (stays) break;
-			index[i] = 0;
-		}
-	}
+	if (bytes && !work) return;
+	weir__gemm_batch(t, &batch, work, w->threads);
+	if (work) weir__scratch_free(w, work, got);
 }
 
 /* t with these leading axes. */

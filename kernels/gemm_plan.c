@@ -1,0 +1,166 @@
+/* gemm_plan.c: decides how a matrix product is cut. See gemm_plan.h; docs/kernels.md has the reasons and the pictures.
+ *
+ * Nothing here changes a bit of the result: whatever the cut, each element is the same chain. The numbers were measured
+ * on AVX-512 machines with 48 KB of first-level and 1 to 2 MB of second-level cache. */
+#include "kernels/gemm_plan.h"
+
+#include "kernels/cpu.h"
+#include "kernels/threads.h"
+
+enum {
+	LINE = 64,
+	STREAM_K = 128,       /* the block of k where B is read once, in place */
+	ONCE_K = 256,         /* the same, packed on the way */
+	K_OF = 16,            /* a block of k ends with a cache line, where it can */
+	TURN_WIDTH = 4,       /* the widest tile, in vectors, on a B that must be turned: its panel stays in cache */
+	B_BYTES = 512 * 1024, /* a block of B, for the second-level cache */
+	FAR_BYTES = 1 << 20,  /* a B of more doesn't stay in the second-level cache, and reading it counts */
+	PLACED_ROWS = 256,    /* so few rows of A are not worth a copy of B */
+	SUM_ROWS = 256,       /* rows of partial sums in the workspace */
+	SET_BYTES = 4096,     /* lines at this distance share a few sets of a cache */
+};
+
+/* Estimates, in multiply-adds of one vector: of reading a vector of an operand whose lanes lie next to each other,
+ * of turning one of the other kind, and of writing one of a flipped result. */
+static const double READ = 2.0, TURN = 7.0, SCATTER = 40.0;
+
+static int64_t round_up(int64_t a, int64_t b)
+{
+	return weir__ceil_div(a, b) * b;
+}
+
+/* n cut into as few equal blocks of at most `most` as possible, each a multiple of `of`. */
+static int64_t even_block(int64_t n, int64_t most, int64_t of)
+{
+	int64_t blocks = weir__ceil_div(n, most < of ? of : most);
+
+	return blocks < 1 ? of : round_up(weir__ceil_div(n, blocks), of);
+}
+
+/* Rows times vectors of a product as the multipliers see it: with fewer than eight chains they wait. */
+static double tiles(const weir_gemm_kernel *kernel, int64_t m, int64_t n)
+{
+	int64_t rows = weir__min(m, kernel->mr), vectors = weir__ceil_div(n, kernel->lanes);
+	double chains = (double)(rows * weir__min(vectors, kernel->widths[rows]));
+
+	return (double)m * (double)vectors * (chains < 8 ? 8 / chains : 1);
+}
+
+/* C = A B with lanes along the columns of B, per step of k. */
+static double cost(const weir_gemm_kernel *kernel, int64_t m, int64_t n, int64_t b_lane)
+{
+	return tiles(kernel, m, n) + (b_lane == 1 ? 0 : TURN * (double)weir__ceil_div(n, kernel->lanes));
+}
+
+/* Is C' = B' A' cheaper? */
+static bool better_flipped(const weir_gemm_kernel *kernel, const weir_gemm *g)
+{
+	double scatter = SCATTER * (double)g->n * (double)weir__ceil_div(g->m, kernel->lanes) / (double)(g->k + 1);
+
+	return g->m > g->n && cost(kernel, g->n, g->m, g->ars) + scatter < cost(kernel, g->m, g->n, g->bcs);
+}
+
+/* What the slowest thread has to do under a grid of gm x gn rectangles, per step of k. */
+static double grid_cost(const weir_gemm_plan *p, int gm, int gn)
+{
+	const weir_gemm_kernel *kernel = p->kernel;
+	int64_t rows = weir__ceil_div(p->m, gm), cols = weir__ceil_div(weir__ceil_div(p->n, p->nr), gn) * p->nr;
+	double a = (double)weir__ceil_div(rows, kernel->lanes), b = (double)weir__ceil_div(cols, kernel->lanes);
+	double read = p->k * p->n * p->size > FAR_BYTES ? READ : 0;
+
+	return tiles(kernel, rows, cols) + (p->b.lane == 1 ? read : TURN) * b + read * a;
+}
+
+static void choose_grid(weir_gemm_plan *p, int threads)
+{
+	double best = 0;
+
+	p->threads = p->grid_m = p->grid_n = 1;
+	threads = threads < 1 ? 1 : threads > WEIR__MAX_THREADS ? WEIR__MAX_THREADS : threads;
+	if (weir__threads_for(threads, 2.0 * (double)p->m * (double)p->n * (double)p->k) == 1) return;
+	for (int gm = 1; gm <= threads; gm++) {
+		if (threads % gm) continue;
+		/* a cut through rows costs a second pass for their squares: some 3 % where k is that of a batch */
+		double estimate = grid_cost(p, gm, threads / gm) * (p->g->squares && gm < threads ? 1.03 : 1.0);
+
+		if (best > 0 && estimate > best)
+			continue; /* where it makes no difference, rows: C is written in longer runs */
+		best = estimate;
+		p->grid_m = gm;
+		p->grid_n = threads / gm;
+	}
+	p->threads = threads;
+}
+
+static void choose_tile(weir_gemm_plan *p, int64_t rows)
+{
+	int64_t width;
+
+	p->panel = even_block(rows, p->kernel->mr, 1);
+	width = p->kernel->widths[p->panel];
+	p->nr = p->kernel->lanes * (p->b.lane == 1 ? width : weir__min(width, TURN_WIDTH));
+}
+
+/* Do the lines of a panel of A fall into a few sets of the cache? Where neither stride is 1 there are too many of them. */
+static bool crowded(const weir_gemm_plan *p, const weir_gemm_operand *x)
+{
+	int64_t apart = x->step == 1 ? x->lane : x->step;
+
+	return (x->step != 1 && x->lane != 1) || apart * p->size % SET_BYTES == 0;
+}
+
+/* What is read in place, and the blocks, of a thread with rows x cols of C. */
+static void choose_blocks(weir_gemm_plan *p, int64_t rows, int64_t cols)
+{
+	p->b_once = rows <= p->kernel->mr;
+	p->b_placed = p->b.lane == 1 && rows <= PLACED_ROWS;
+	p->a_packed = cols > 2 * p->nr && crowded(p, &p->a);
+	p->kc = even_block(p->k, !p->b_once ? p->kernel->max_k : p->b_placed ? STREAM_K : ONCE_K, K_OF);
+	p->nc = even_block(cols, p->b_once ? cols : B_BYTES / p->size / p->kc / p->nr * p->nr, p->nr);
+	p->sums_apart = p->g->mode == WEIR_DST_ADD && p->kc < p->k;
+	p->mc = p->sums_apart ? even_block(rows, SUM_ROWS, 1) : rows;
+}
+
+static void size_workspace(weir_gemm_plan *p)
+{
+	int64_t b = p->b_once || p->b_placed ? p->nr : p->nc;
+
+	if (p->b_placed && p->n % p->kernel->lanes == 0) b = 0;
+	p->a_bytes = p->a_packed ? (size_t)round_up(p->kernel->lanes_a * p->kc * p->size, LINE) : 0;
+	p->b_bytes = (size_t)round_up(b * p->kc * p->size, LINE);
+	p->sum_bytes = p->sums_apart ? (size_t)round_up(p->mc * p->nc * p->size, LINE) : 0;
+}
+
+void weir__gemm_point(weir_gemm_plan *p, const void *a, const void *b, void *c)
+{
+	weir_gemm_operand rows = { a, p->g->ars, p->g->acs }, columns = { b, p->g->bcs, p->g->brs };
+
+	if (!p->k) rows.lane = columns.lane = 0; /* there may be no memory */
+	p->a = p->flipped ? columns : rows;
+	p->b = p->flipped ? rows : columns;
+	p->c = c;
+}
+
+weir_gemm_plan weir__gemm_plan(const weir_kernels *kernels, weir_dtype t, const weir_gemm *g, int threads)
+{
+	bool wide = t == WEIR_F64;
+	weir_gemm_plan p = { .kernel = kernels->gemm[wide], .g = g, .size = wide ? 8 : 4, .k = g->k };
+
+	if (g->act != WEIR_MAP_COUNT) p.act = kernels->map[g->act][wide];
+	p.flipped = better_flipped(p.kernel, g);
+	p.m = p.flipped ? g->n : g->m;
+	p.n = p.flipped ? g->m : g->n;
+	p.crs = p.flipped ? 1 : g->crs;
+	p.ccs = p.flipped ? g->crs : 1;
+	weir__gemm_point(&p, g->a, g->b, g->c);
+	choose_tile(&p, p.m);
+	choose_grid(&p, threads);
+
+	int64_t rows = weir__ceil_div(p.m, p.grid_m);
+
+	choose_tile(&p, rows);
+	choose_blocks(&p, rows, weir__ceil_div(weir__ceil_div(p.n, p.nr), p.grid_n) * p.nr);
+	size_workspace(&p);
+	p.squares = weir__squares_of(g->squares, t, g->c, g->m * g->n) && g->crs == g->n && !p.flipped && p.nc >= p.n;
+	return p;
+}
