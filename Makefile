@@ -9,8 +9,9 @@ PREFIX ?= /usr/local
 
 # The outer make's flags are not for the make that CMake runs.
 CMAKE     = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL cmake
-configure = $(CMAKE) --preset $(1) $(if $(CI),-DWEIR_WERROR=ON) --log-level=NOTICE >/dev/null
+configure = $(CMAKE) --preset $(1) $(if $(CI),-DWEIR_WERROR=ON) $(peers) --log-level=NOTICE >/dev/null
 build     = $(CMAKE) --build --preset $(1) --parallel $(JOBS)
+peers     = $(foreach p,GGML KANN DYNET,$(if $($(p)),-DWEIR_$(p)=$(abspath $($(p)))))
 ctest     = env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL ctest --preset $(1) --parallel $(JOBS)
 
 all: ## build the command ./weir and the libraries
@@ -62,11 +63,16 @@ format: ## let clang-format rewrite the sources
 	@scripts/deps.sh lint
 	@scripts/format.sh
 
-bench: ## build and run the benchmarks
+bench: ## measure beside the peers that are there; BENCH="--rows mlp", DOCS=1 for docs/performance.md, GGML=, KANN=, DYNET= source trees
 	@scripts/deps.sh build
 	@$(call configure,release)
 	@$(call build,release) --target bench
-	@for b in build/release/bench/*; do if [ -f $$b ] && [ -x $$b ]; then echo "== $$b"; $$b || exit 1; fi; done
+	@build/release/bench/bench --json build/bench.json $(if $(DOCS),--docs docs/performance.md) $(BENCH)
+	@build/release/bench/faults
+	@build/release/bench/flow_cost
+
+bench-peers: ## install PyTorch, OpenBLAS and oneDNN for the comparison
+	@scripts/deps.sh peers
 
 coverage: ## tests with line and branch counts, summary at the end
 	@scripts/deps.sh test coverage
@@ -94,4 +100,4 @@ clean: ## remove all that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
-.PHONY: all demo test asan clang-test same-bits slow lint format bench coverage docs install uninstall clean help
+.PHONY: all demo test asan clang-test same-bits slow lint format bench bench-peers coverage docs install uninstall clean help

@@ -4,6 +4,7 @@
 #   build      compiler, CMake, OpenMP                    test       cmocka, pkg-config, g++, jansson, rhash, protoc
 #   lint       clang-format, clang-tidy, cppcheck         clang      clang with its OpenMP
 #   coverage   gcovr                                      docs       doxygen
+#   peers      PyTorch, OpenBLAS, oneDNN, for make bench
 #
 # A feature includes build.
 # Missing ones are installed by apt-get as root or under CI=true, after a question on a terminal, and else named
@@ -22,6 +23,7 @@ has_openmp() { # has_openmp COMPILER
 	printf '#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n' |
 		"$1" -fopenmp -x c - -o /dev/null >/dev/null 2>&1
 }
+has_torch() { python3 -c 'import torch' 2>/dev/null || /usr/bin/python3 -c 'import torch' 2>/dev/null; }
 has_cmake() { # 3.25 or newer
 	has_command cmake && cmake --version | awk 'NR == 1 { split($3, v, "."); exit !(v[1] > 3 || (v[1] == 3 && v[2] >= 25)) }'
 }
@@ -77,8 +79,13 @@ look() {
 			;;
 		coverage) need coverage gcovr has_command gcovr ;;
 		docs) need docs doxygen has_command doxygen ;;
+		peers)
+			need bench-peers python3-torch has_torch
+			need bench-peers libopenblas-openmp-dev has_header cblas.h
+			need bench-peers libdnnl-dev has_header oneapi/dnnl/dnnl.h
+			;;
 		*)
-			echo "deps.sh: no feature $wanted; there are build test lint clang coverage docs" >&2
+			echo "deps.sh: no feature $wanted; there are build test lint clang coverage docs peers" >&2
 			exit 2
 			;;
 		esac
