@@ -1,6 +1,6 @@
 /* bench.c: the conductor. Plays every row of rows.def with Weir and with every peer that is there, by turns (A B A B ...), so that whatever
  * else the machine does hits all of them, and compares what each computes with the reference first. `bench --help`. */
-#include "bench/conductor.h"
+#include "bench/scaling.h"
 #include "bench/bench.h"
 
 #include <limits.h>
@@ -284,6 +284,25 @@ static bool play_all(stage *s, results *all)
 	return all->count > 0;
 }
 
+static bool write_scaling(FILE *f, const char *family, const void *user)
+{
+	if (strcmp(family, "scaling") != 0) return false;
+	scaling_table(f, user);
+	fprintf(f, "\nThe shortest of several steps, 1 thread. ");
+	report_machine(f);
+	fprintf(f, ".\n");
+	return true;
+}
+
+static bool scale(stage *s)
+{
+	static curve curves[SWEEPS];
+
+	return scaling(&s->players[0], s->o.seconds, s->o.repeats, curves) &&
+	       (!s->o.svg || scaling_svg(curves, s->o.svg)) &&
+	       (!s->o.docs || report_blocks(s->o.docs, write_scaling, curves));
+}
+
 int main(int argc, char **argv)
 {
 	static stage s = { .o = { .repeats = 7, .seconds = 0.1 } };
@@ -297,7 +316,7 @@ int main(int argc, char **argv)
 	if (s.o.list) return 0;
 	if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) snprintf(self, sizeof self, "%s", argv[0]);
 	all.player_count = s.count = players_find(dirname(self), s.players);
-	if (s.o.scaling) return scaling(&s.players[0], s.o.seconds, s.o.repeats, s.o.svg, s.o.docs);
+	if (s.o.scaling) return !scale(&s);
 	all.list = calloc((size_t)(row_count * THREAD_COUNTS), sizeof *all.list);
 	if (!all.list) return 1;
 	if (!play_all(&s, &all)) {

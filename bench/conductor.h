@@ -4,7 +4,7 @@
  *   player.c     a contestant as a running program
  *   reference.c  what the first results of any work must be, in double precision
  *   report.c     medians, ratios; the terminal, JSON, and the tables in docs/performance.md
- *   scaling.c    time and memory against width, batch, depth and nodes */
+ *   scaling.c    time and memory against width, batch, depth and nodes; their picture: scaling_svg.c */
 #ifndef WEIR_BENCH_CONDUCTOR_H
 #define WEIR_BENCH_CONDUCTOR_H
 
@@ -79,11 +79,10 @@ typedef struct results {
 
 void report_row(const results *all, const result *r); /* on standard output */
 bool report_json(const results *all, const char *path);
-/* Replaces the tables of the families that were played; they stand between <!-- bench FAMILY --> and <!-- end -->. */
-bool report_docs(const results *all, const char *path);
-
-/* ---- scaling.c --------------------------------------------------------------------------------------------- */
-
-int scaling(player *weir, double seconds, int repeats, const char *svg, const char *docs);
+/* Replaces what stands in the file between <!-- bench FAMILY --> and <!-- end -->: write(f, family, user) writes the new text, or returns
+ * false and leaves the old. */
+bool report_blocks(const char *path, bool (*write)(FILE *f, const char *family, const void *user), const void *user);
+bool report_docs(const results *all, const char *path); /* so, the tables of the families that were played */
+void report_machine(FILE *f);                           /* "2026-11-22, AMD EPYC" */
 
 #endif

@@ -4,8 +4,9 @@
 #include "bench/bench.h"
 
 #include <time.h>
+#include <unistd.h>
 
-static const char *const unit_names[] = { "GFLOP/s", "per second", "ms", "ns", "times the bare step", "ms", "MB" };
+static const char *const unit_names[] = { "GFLOP/s", "steps/s", "ms", "ns", "times the bare step", "ms", "MB" };
 
 static bool more_is_better(unit u)
 {
@@ -147,6 +148,15 @@ static void today(char *text, size_t size)
 	strftime(text, size, "%Y-%m-%d", gmtime(&t));
 }
 
+void report_machine(FILE *f)
+{
+	char cpu[256], date[16];
+
+	processor(cpu, sizeof cpu);
+	today(date, sizeof date);
+	fprintf(f, "%s, %s, %ld processors", date, cpu, sysconf(_SC_NPROCESSORS_ONLN));
+}
+
 /* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 static void json_series(FILE *f, const results *all, const result *r, int i)
@@ -217,23 +227,14 @@ static void markdown_row(FILE *f, const results *all, const result *r)
 		else v = values_of(r->row, &r->of[i]), fprintf(f, " %s |", spread_text(&v, text));
 	}
 	if (r->row->unit == TIMES || best != best) fprintf(f, " – |");
-	else if (r->row->floor > 0)
-		fprintf(f, " %s%.2f%s (%g) |", best < r->row->floor ? "**" : "", best, best < r->row->floor ? "**" : "",
-			r->row->floor);
-	else fprintf(f, " %.2f |", best);
-	if (goal_of(r) > 0)
-		fprintf(f, " %s%s%s |\n", reached(r) ? "" : "**", number(goal_of(r), text), reached(r) ? "" : "**");
+	else if (r->row->floor <= 0) fprintf(f, " %.2f |", best);
+	else fprintf(f, best < r->row->floor ? " **%.2f** (%g) |" : " %.2f (%g) |", best, r->row->floor);
+	if (goal_of(r) > 0) fprintf(f, reached(r) ? " %s |\n" : " **%s** |\n", number(goal_of(r), text));
 	else fprintf(f, " – |\n");
 }
 
-static void markdown(FILE *f, const results *all, const char *family)
+static void markdown_head(FILE *f, const results *all, const char *family)
 {
-	const row *any = NULL;
-	char cpu[256], date[16];
-	int repeats = 0;
-
-	processor(cpu, sizeof cpu);
-	today(date, sizeof date);
 	fprintf(f, "| work | threads |");
 	for (int i = 0; i < all->player_count; i++) {
 		if (plays_in(all, i, family)) fprintf(f, " %s |", all->players[i].name);
@@ -243,31 +244,45 @@ static void markdown(FILE *f, const results *all, const char *family)
 		if (plays_in(all, i, family)) fprintf(f, " --- |");
 	}
 	fprintf(f, " --- | --- |\n");
+}
+
+static void markdown_foot(FILE *f, const results *all, const result *any)
+{
+	const char *gap = " ";
+
+	fprintf(f, "\n%s%s; medians of %d (least–most). ", unit_names[any->row->unit],
+		any->row->unit == NS ? " per element or node" : "", any->of[0].n);
+	report_machine(f);
+	fprintf(f, ";");
+	for (int i = 0; i < all->player_count; i++) {
+		if (!plays_in(all, i, any->row->family)) continue;
+		fprintf(f, "%s%s", gap, all->players[i].greeting);
+		gap = ", ";
+	}
+	fprintf(f, ".\n");
+}
+
+static bool markdown(FILE *f, const char *family, const void *user)
+{
+	const results *all = user;
+	const result *any = NULL;
+
+	if (!plays_in(all, 0, family)) return false;
+	markdown_head(f, all, family);
 	for (int i = 0; i < row_count; i++) {
 		for (int n = 0; n < all->count; n++) {
 			const result *r = &all->list[n];
 
 			if (r->row != &rows[i] || strcmp(rows[i].family, family) != 0) continue;
 			markdown_row(f, all, r);
-			any = r->row;
-			repeats = r->of[0].n;
+			any = r;
 		}
 	}
-	fprintf(f, "\n%s%s; medians of %d (least–most). %s, %s;", any ? unit_names[any->unit] : "",
-		any && any->unit == NS ? " per element or node" : "", repeats, date, cpu);
-	for (int i = 0, first = 1; i < all->player_count; i++) {
-		if (plays_in(all, i, family))
-			fprintf(f, "%s %s", first ? "" : ",", all->players[i].greeting), first = 0;
-	}
-	fprintf(f, ".\n");
+	markdown_foot(f, all, any);
+	return true;
 }
 
-static bool played(const results *all, const char *family)
-{
-	return plays_in(all, 0, family);
-}
-
-bool report_docs(const results *all, const char *path)
+bool report_blocks(const char *path, bool (*write)(FILE *f, const char *family, const void *user), const void *user)
 {
 	char line[4096], family[32], other[1024];
 	FILE *in = fopen(path, "r"), *out;
@@ -280,12 +295,14 @@ bool report_docs(const results *all, const char *path)
 	while (fgets(line, sizeof line, in)) {
 		if (!strncmp(line, "<!-- end -->", 12)) skip = false;
 		if (!skip) fputs(line, out);
-		if (sscanf(line, "<!-- bench %31s -->", family) == 1 && played(all, family)) {
-			markdown(out, all, family);
-			skip = true;
-		}
+		if (sscanf(line, "<!-- bench %31s -->", family) == 1) skip = write(out, family, user);
 	}
 	fclose(in);
 	if (fclose(out) != 0 || rename(other, path) != 0) return perror(path), false;
 	return true;
+}
+
+bool report_docs(const results *all, const char *path)
+{
+	return report_blocks(path, markdown, all);
 }
