@@ -71,6 +71,12 @@ bench: ## measure beside the peers that are there; BENCH="--rows mlp", DOCS=1 fo
 	@build/release/bench/faults
 	@build/release/bench/flow_cost
 
+bench-scaling: ## time and memory against width, batch, depth and nodes; DOCS=1 writes table and picture of docs/performance.md
+	@scripts/deps.sh build
+	@$(call configure,release)
+	@$(call build,release) --target bench
+	@build/release/bench/bench --scaling $(if $(DOCS),--docs docs/performance.md --svg docs/pictures/scaling.svg) $(BENCH)
+
 bench-peers: ## install PyTorch, OpenBLAS and oneDNN for the comparison
 	@scripts/deps.sh peers
 
@@ -100,4 +106,4 @@ clean: ## remove all that was built
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
 
-.PHONY: all demo test asan clang-test same-bits slow lint format bench bench-peers coverage docs install uninstall clean help
+.PHONY: all demo test asan clang-test same-bits slow lint format bench bench-peers bench-scaling coverage docs install uninstall clean help

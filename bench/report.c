@@ -50,9 +50,9 @@ static spread values_of(const row *r, const series *s)
 static double against(const result *r, int peer)
 {
 	double x[MAX_REPEATS];
-	int n = r->of[0].n;
+	int n = r->of[0].n < r->of[peer].n ? r->of[0].n : r->of[peer].n;
 
-	if (!n || r->of[peer].n != n) return NAN;
+	if (!n) return NAN;
 	for (int i = 0; i < n; i++) x[i] = r->of[peer].sample[i] / r->of[0].sample[i];
 	return spread_of(x, n).median;
 }

@@ -3,6 +3,8 @@
  * work. */
 #include "bench/scaling.h"
 
+#include <unistd.h>
+
 static const sweep sweeps[] = {
 	{ "width", "4 layers of this width, batch 64", "train relu 64 %lldx5", 8, 2048, 2, 2 },
 	{ "batch", "MLP 784-256-128-10", "train relu %lld 784 256 128 10", 1, 4096, 2, 1 },
@@ -32,6 +34,15 @@ static double shortest(player *p, double aim, int repeats)
 		spent += t;
 	}
 	return best;
+}
+
+/* Would the next point of a curve need more than half of the memory that is free? */
+static bool too_large(const curve *c, double x)
+{
+	double free_bytes = (double)sysconf(_SC_AVPHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+	const point *last = &c->at[c->n - 1];
+
+	return c->n && last->bytes * x / last->x > free_bytes / 2;
 }
 
 /* A process for each point, so that its peak is its own. */
@@ -92,7 +103,8 @@ bool scaling(player *weir, double aim, int repeats, curve *curves)
 		*c = (curve){ .sweep = s };
 		printf("%s: %s\n%10s %12s %12s %12s %7s %10s %7s\n", s->name, s->text, "", "ms per step", "steps/s",
 		       "ns each", "growth", "peak, MB", "growth");
-		for (int64_t x = s->first; x <= s->last && c->n < MAX_POINTS; x = next(s, x)) {
+		for (int64_t x = s->first; x <= s->last && c->n < MAX_POINTS && !too_large(c, (double)x);
+		     x = next(s, x)) {
 			if (!measure(weir, s, x, aim, repeats, &c->at[c->n])) return false;
 			line(stdout, "%10.0f %12.4g %12.4g %12.4g %7s %10.1f %7s\n", &c->at[c->n],
 			     c->n ? &c->at[c->n - 1] : NULL);
