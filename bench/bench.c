@@ -138,7 +138,11 @@ static double repeat_pair(stage *s, player *p, const row *r, int n)
 	int first = n % 2;
 	int64_t units;
 
-	if (!prepare(s, p, first, work[first]) || !prepare(s, p, !first, work[!first])) return NAN;
+	for (int i = 0; i < 2; i++) {
+		int slot = i ? !first : first;
+
+		if (!(n ? player_begin(p, slot, work[slot]) : prepare(s, p, slot, work[slot]))) return NAN;
+	}
 	units = calibrate(s, p, 0) / BLOCKS + 1;
 	player_run(p, 1, units);
 	for (int i = 0; i < 2 * BLOCKS; i++) {
@@ -215,6 +219,24 @@ static void start_all(stage *s, int threads)
 {
 	for (int i = 0; i < s->count; i++) {
 		if (asked_for(s, i)) player_start(&s->players[i], threads);
+	}
+}
+
+/* How to get the peers that are not there. */
+static void name_missing(const stage *s)
+{
+	static const char *const known[][2] = { { "PyTorch", "make bench-peers" },
+						{ "OpenBLAS", "make bench-peers" },
+						{ "oneDNN", "make bench-peers" },
+						{ "ggml", "make bench GGML=its source tree" },
+						{ "KANN", "make bench KANN=its source tree" },
+						{ "DyNet", "make bench DYNET=its source tree" } };
+
+	for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
+		bool there = s->o.against != NULL;
+
+		for (int i = 1; i < s->count; i++) there = there || !strcmp(s->players[i].name, known[k][0]);
+		if (!there) printf("left out: %s (%s)\n", known[k][0], known[k][1]);
 	}
 }
 
@@ -319,6 +341,7 @@ int main(int argc, char **argv)
 	if (s.o.scaling) return !scale(&s);
 	all.list = calloc((size_t)(row_count * THREAD_COUNTS), sizeof *all.list);
 	if (!all.list) return 1;
+	name_missing(&s);
 	if (!play_all(&s, &all)) {
 		fprintf(stderr, "there is no row %s; --list lists them\n", s.o.rows);
 		return 2;
