@@ -109,7 +109,8 @@ static void rest(void)
 
 static void play_speed(stage *s, result *r)
 {
-	enum { FEW = 3 }; /* repetitions where a unit takes more than a second */
+	const double most = 10; /* seconds of one contestant, where a unit takes long */
+	double spent[MAX_PLAYERS] = { 0 };
 	int64_t units[MAX_PLAYERS] = { 0 };
 
 	for (int i = 0; i < s->count; i++) {
@@ -118,8 +119,12 @@ static void play_speed(stage *s, result *r)
 	}
 	for (int n = 0; n < s->o.repeats; n++) {
 		for (int i = 0; i < s->count; i++) {
-			if (!units[i] || (n >= FEW && units[i] == 1 && r->of[i].sample[0] > 1)) continue;
-			r->of[i].sample[r->of[i].n++] = player_run(&s->players[i], 0, units[i]) / (double)units[i];
+			double t;
+
+			if (!units[i] || (spent[i] > most && units[i] == 1)) continue;
+			t = player_run(&s->players[i], 0, units[i]);
+			spent[i] += t;
+			r->of[i].sample[r->of[i].n++] = t / (double)units[i];
 			rest();
 		}
 	}
@@ -294,7 +299,7 @@ static bool play_all(stage *s, results *all)
 		for (int i = 0; i < row_count; i++) {
 			result *r = &all->list[all->count];
 
-			if (!chosen(&s->o, &rows[i])) continue;
+			if (!chosen(&s->o, &rows[i]) || rows[i].goal[threads - 1] == ONE_THREAD) continue;
 			r->row = &rows[i];
 			r->threads = threads;
 			play(s, r);

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/types.h>
 
-enum { MAX_PLAYERS = 16, MAX_REPEATS = 101, THREAD_COUNTS = 2 };
+enum { MAX_PLAYERS = 16, MAX_REPEATS = 101, THREAD_COUNTS = 2, ONE_THREAD = -1 };
 
 /* ---- player.c ---------------------------------------------------------------------------------------------- */
 

@@ -36,13 +36,13 @@ static double shortest(player *p, double aim, int repeats)
 	return best;
 }
 
-/* Would the next point of a curve need more than half of the memory that is free? */
+/* Would the next point of a curve need more memory than is free? */
 static bool too_large(const curve *c, double x)
 {
 	double free_bytes = (double)sysconf(_SC_AVPHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
 	const point *last = &c->at[c->n - 1];
 
-	return c->n && last->bytes * x / last->x > free_bytes / 2;
+	return c->n && last->bytes * x / last->x > 0.8 * free_bytes;
 }
 
 /* A process for each point, so that its peak is its own. */

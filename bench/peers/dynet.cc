@@ -4,9 +4,11 @@
 #include <dynet/dynet.h>
 #include <dynet/expr.h>
 #include <dynet/init.h>
+#include <dynet/param-init.h>
 #include <dynet/training.h>
 
-#include <cstring>
+#include <iostream>
+#include <memory>
 #include <vector>
 
 using namespace dynet;
@@ -139,6 +141,8 @@ int main(int argc, char **argv)
 	DynetParams params;
 
 	params.random_seed = 1;
+	std::cerr.setstate(std::ios::failbit); // it tells every start
 	initialize(params);
+	std::cerr.clear();
 	return serve(argc, argv, "DyNet " DYNET_VERSION, kinds);
 }

@@ -1,10 +1,10 @@
-/* kann.c: KANN as a contestant: training steps and chains of scalars. It has no SGD with momentum: the loop stands here. With two threads it
- * can split the batch itself or leave threads to OpenBLAS: whichever a trial finds faster. */
+/* kann.c: KANN as a contestant: training steps and chains of scalars. It has no SGD with momentum: the loop stands here. Threads are
+ * OpenBLAS's: where KANN splits the batch among threads of its own, these wait for each other inside of OpenBLAS. */
 #include "bench/contestant.h"
-#include "bench/bench.h"
 
 #include <cblas.h>
 #include <kann.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct work {
@@ -32,12 +32,15 @@ static void set_weights(work *t, const ask *a)
 	}
 }
 
-static work *make(const ask *a, bool split)
+static void *begin(const ask *a)
 {
-	work *t = calloc(1, sizeof *t);
 	int64_t in = a->n[1], out = a->n[a->count - 1];
-	kad_node_t *z = kann_layer_input((int)in);
+	kad_node_t *z;
+	work *t;
 
+	if (a->count < 3) return NULL;
+	t = calloc(1, sizeof *t);
+	z = kann_layer_input((int)in);
 	t->batch = a->n[0];
 	for (int i = 2; i + 1 < a->count; i++) {
 		z = kann_layer_dense(z, (int)a->n[i]);
@@ -50,9 +53,8 @@ static work *make(const ask *a, bool split)
 	t->v = calloc((size_t)kann_size_var(t->net), sizeof *t->v);
 	fill(t->x, t->batch * in, DATA_X, 1);
 	for (int64_t i = 0; i < t->batch; i++) t->y[i * out + i % out] = 1;
-	openblas_set_num_threads(split ? 1 : a->threads);
+	openblas_set_num_threads(a->threads);
 	kann_set_batch_size(t->net, (int)t->batch);
-	if (split) kann_mt(t->net, a->threads, (int)t->batch);
 	kann_feed_bind(t->net, KANN_F_IN, 0, &t->x);
 	kann_feed_bind(t->net, KANN_F_TRUTH, 0, &t->y);
 	return t;
@@ -91,28 +93,6 @@ static int check(void *state, double *values)
 		values[i] = t->loss;
 	}
 	return CHECK_STEPS;
-}
-
-static double trial(const ask *a, bool split)
-{
-	work *t = make(a, split);
-	double best = INFINITY;
-
-	run(t, 5);
-	for (int i = 0; i < 5; i++) {
-		double start = now();
-
-		run(t, 5);
-		best = fmin(best, now() - start);
-	}
-	end(t);
-	return best;
-}
-
-static void *begin(const ask *a)
-{
-	if (a->count < 3) return NULL;
-	return make(a, a->threads > 1 && trial(a, true) < trial(a, false));
 }
 
 /* ---- a chain of scalars ------------------------------------------------------------------------------------------ */
