@@ -35,6 +35,11 @@ VEC vd whole_of(vd t)
 	return vd_sub(t, vd_set1(VD_MAGIC));
 }
 
+VEC vd minus_whole_of(vd t)
+{
+	return vd_sub(vd_set1(VD_MAGIC), t);
+}
+
 /* 2^k, -1022 <= k <= 1023. */
 VEC vd power_of_two(vd t)
 {

@@ -1,5 +1,21 @@
 /* The functions of body_math.h for float: double lanes inside, one rounding at the end. Included by body_math.h only.
- * A name ending in _24 is such an inside: double lanes in and out, good to some 30 bits. */
+ * A name ending in _24 is such an inside: double lanes in and out, good to some 30 bits.
+ *
+ * A vector whose lanes are all ordinary (neither NaN nor so large that the result leaves the range) takes a way without
+ * stand-ins and selections, which are a third of the instructions. The other way, _any, does the same operations on an
+ * ordinary lane, so a lane's bits don't depend on its neighbours. */
+
+/* -|x| */
+VEC vf minus_magnitude(vf x)
+{
+	return vf_or(x, vf_set1(-0.0f));
+}
+
+/* Whether |x| < bound in every lane. */
+VEC bool all_within(vf x, float bound)
+{
+	return mf_all(vf_lt(vf_abs(x), vf_set1(bound)));
+}
 
 /* (2^f - 1) / f for |f| <= 1/2, to 2^-32. */
 VEC_LONG vd exp2m1_over(vd f)
@@ -19,7 +35,7 @@ VEC_LONG vd exp2m1_over(vd f)
 VEC_LONG vd vd_exp_24(vd x)
 {
 	vd t = vd_fma(x, vd_set1(LOG2_E), vd_set1(VD_MAGIC));
-	vd f = vd_fma(x, vd_set1(LOG2_E), vd_neg(whole_of(t)));
+	vd f = vd_fma(x, vd_set1(LOG2_E), minus_whole_of(t));
 	vd y = vd_fma(f, exp2m1_over(f), vd_set1(1.0));
 
 	return vl_as_vd(vl_add(vd_as_vl(y), vl_shl(vd_as_vl(t), 52)));
@@ -52,13 +68,19 @@ VEC_LONG vd vd_log_24(vd x)
 	return vd_fma(k, vd_set1(LN_2), vd_mul(f, log1p_over(f)));
 }
 
-VEC vf vf_exp(vf x)
+VEC_RARE vf exp_any(vf x)
 {
 	mf finite = vf_lt(vf_abs(x), vf_set1(INFINITY));
 	vf z = vf_min(vf_max(vf_blend(finite, x, vf_zero()), vf_set1(-105.0f)), vf_set1(89.0f));
 	vf y = vd_pair_to_vf(vd_exp_24(vf_to_vd_lo(z)), vd_exp_24(vf_to_vd_hi(z)));
 
 	return vf_blend(finite, y, vf_blend(vf_lt(x, vf_zero()), vf_zero(), x));
+}
+
+VEC vf vf_exp(vf x)
+{
+	if (!all_within(x, 87.0f)) return exp_any(x);
+	return vd_pair_to_vf(vd_exp_24(vf_to_vd_lo(x)), vd_exp_24(vf_to_vd_hi(x)));
 }
 
 VEC vf vf_log(vf x)
@@ -79,14 +101,14 @@ VEC_LONG vd tanh_24(vd a)
 {
 	vd scale = vd_set1(-2.0 * LOG2_E), one = vd_set1(1.0);
 	vd t = vd_fma(a, scale, vd_set1(VD_MAGIC));
-	vd f = vd_fma(a, scale, vd_neg(whole_of(t)));
+	vd f = vd_fma(a, scale, minus_whole_of(t));
 	vd s = power_of_two(t);
 	vd n = vd_fnma(s, vd_mul(f, exp2m1_over(f)), vd_sub(one, s));
 
 	return vd_div(n, vd_sub(vd_set1(2.0), n));
 }
 
-VEC vf vf_tanh(vf x)
+VEC_RARE vf tanh_any(vf x)
 {
 	vf a = vf_min(vf_abs(x), vf_set1(10.0f));
 	vf y = vd_pair_to_vf(tanh_24(vf_to_vd_lo(a)), tanh_24(vf_to_vd_hi(a)));
@@ -94,20 +116,37 @@ VEC vf vf_tanh(vf x)
 	return vf_blend(vf_isnan(x), x, vf_copysign(y, x));
 }
 
-VEC_LONG vd sigmoid_24(vd x, vd a)
+VEC vf vf_tanh(vf x)
 {
-	vd e = vd_exp_24(vd_neg(a)), one = vd_set1(1.0);
+	vf a = vf_abs(x);
+
+	if (!all_within(x, 10.0f)) return tanh_any(x);
+	return vf_copysign(vd_pair_to_vf(tanh_24(vf_to_vd_lo(a)), tanh_24(vf_to_vd_hi(a))), x);
+}
+
+/* below is -|x|, bounded. */
+VEC_LONG vd sigmoid_24(vd x, vd below)
+{
+	vd e = vd_exp_24(below), one = vd_set1(1.0);
 
 	return vd_div(vd_blend(vd_lt(x, vd_zero()), e, one), vd_add(one, e));
 }
 
-VEC vf vf_sigmoid(vf x)
+VEC_RARE vf sigmoid_any(vf x)
 {
 	mf at_end = vf_eq(x, vf_set1(-INFINITY));
-	vf a = vf_blend(at_end, vf_zero(), vf_min(vf_abs(x), vf_set1(105.0f)));
-	vf y = vd_pair_to_vf(sigmoid_24(vf_to_vd_lo(x), vf_to_vd_lo(a)), sigmoid_24(vf_to_vd_hi(x), vf_to_vd_hi(a)));
+	vf b = vf_neg(vf_blend(at_end, vf_zero(), vf_min(vf_abs(x), vf_set1(105.0f))));
+	vf y = vd_pair_to_vf(sigmoid_24(vf_to_vd_lo(x), vf_to_vd_lo(b)), sigmoid_24(vf_to_vd_hi(x), vf_to_vd_hi(b)));
 
 	return vf_blend(vf_isnan(x), x, vf_blend(at_end, vf_zero(), y));
+}
+
+VEC vf vf_sigmoid(vf x)
+{
+	vf b = minus_magnitude(x);
+
+	if (!all_within(x, 87.0f)) return sigmoid_any(x);
+	return vd_pair_to_vf(sigmoid_24(vf_to_vd_lo(x), vf_to_vd_lo(b)), sigmoid_24(vf_to_vd_hi(x), vf_to_vd_hi(b)));
 }
 
 /* erf(a) / a for 0 <= a <= 4 as a function of t = a^2 / 8 - 1, to 2^-31. */
@@ -141,7 +180,7 @@ VEC_LONG vd erf_24(vd a)
 	return vd_mul(a, erf_over(vd_fma(vd_mul(a, a), vd_set1(0.125), vd_set1(-1.0))));
 }
 
-VEC vf vf_erf(vf x)
+VEC_RARE vf erf_any(vf x)
 {
 	vf a = vf_min(vf_abs(x), vf_set1(4.0f));
 	vf y = vd_pair_to_vf(erf_24(vf_to_vd_lo(a)), erf_24(vf_to_vd_hi(a)));
@@ -149,9 +188,24 @@ VEC vf vf_erf(vf x)
 	return vf_blend(vf_isnan(x), x, vf_copysign(y, x));
 }
 
+/* Odd in every operation, so the sign needs no care. */
+VEC vf vf_erf(vf x)
+{
+	if (!all_within(x, 4.0f)) return erf_any(x);
+	return vd_pair_to_vf(erf_24(vf_to_vd_lo(x)), erf_24(vf_to_vd_hi(x)));
+}
+
 VEC vf vf_pow(vf x, const pow_plan *plan)
 {
 	return vd_pair_to_vf(vd_pow(vf_to_vd_lo(x), plan), vd_pow(vf_to_vd_hi(x), plan));
+}
+
+/* gy e / (1 + e)^2 */
+VEC vd logistic_slope_of(vd gy, vd e)
+{
+	vd d = vd_add(vd_set1(1.0), e);
+
+	return vd_mul(gy, vd_div(e, vd_mul(d, d)));
 }
 
 /* gy e^-a / (1 + e^-a)^2. Past a = 250 even the largest float times it is 0; only at inf is the slope itself 0. */
@@ -163,7 +217,7 @@ VEC_LONG vd logistic_slope_24(vd gy, vd a)
 	return vd_mul(gy, vd_div(e, vd_mul(d, d)));
 }
 
-VEC vf vf_sigmoid_vjp(vf gy, vf x)
+VEC_RARE vf sigmoid_vjp_any(vf gy, vf x)
 {
 	vf a = vf_abs(x);
 	vd lo = logistic_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(a)),
@@ -172,17 +226,36 @@ VEC vf vf_sigmoid_vjp(vf gy, vf x)
 	return vf_blend(vf_isnan(x), x, vd_pair_to_vf(lo, hi));
 }
 
+VEC vf vf_sigmoid_vjp(vf gy, vf x)
+{
+	vf b = minus_magnitude(x);
+
+	if (!all_within(x, 250.0f)) return sigmoid_vjp_any(gy, x);
+	return vd_pair_to_vf(logistic_slope_of(vf_to_vd_lo(gy), vd_exp_24(vf_to_vd_lo(b))),
+			     logistic_slope_of(vf_to_vd_hi(gy), vd_exp_24(vf_to_vd_hi(b))));
+}
+
 VEC vd tanh_slope_24(vd gy, vd a)
 {
 	return vd_mul(logistic_slope_24(gy, vd_add(a, a)), vd_set1(4.0));
 }
 
-VEC vf vf_tanh_vjp(vf gy, vf x)
+VEC_RARE vf tanh_vjp_any(vf gy, vf x)
 {
 	vf a = vf_abs(x);
 	vd lo = tanh_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(a)), hi = tanh_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(a));
 
 	return vf_blend(vf_isnan(x), x, vd_pair_to_vf(lo, hi));
+}
+
+VEC vf vf_tanh_vjp(vf gy, vf x)
+{
+	vf b = minus_magnitude(vf_add(x, x));
+	vd four = vd_set1(4.0);
+
+	if (!all_within(x, 125.0f)) return tanh_vjp_any(gy, x);
+	return vd_pair_to_vf(vd_mul(logistic_slope_of(vf_to_vd_lo(gy), vd_exp_24(vf_to_vd_lo(b))), four),
+			     vd_mul(logistic_slope_of(vf_to_vd_hi(gy), vd_exp_24(vf_to_vd_hi(b))), four));
 }
 
 VEC_LONG vd erf_slope_24(vd gy, vd a)

@@ -161,7 +161,7 @@ VEC vf vf_softplus(vf x)
 /* Past -250 even the largest float times the slope is 0. */
 VEC_LONG vd softplus_slope_24(vd gy, vd x)
 {
-	vd slope = sigmoid_24(x, vd_min(vd_set1(250.0), vd_abs(x)));
+	vd slope = sigmoid_24(x, vd_neg(vd_min(vd_set1(250.0), vd_abs(x))));
 
 	slope = vd_blend(vd_eq(x, vd_set1(-(double)INFINITY)), vd_zero(), slope);
 	return vd_blend(vd_isnan(x), x, vd_mul(gy, slope));

@@ -50,7 +50,7 @@
 
 /* VEC: a word of the vocabulary, always inline where a word is an instruction or a loop that becomes some. Generic kernels for a target
  * without FMA call a function per lane, and there the compiler decides: inlining everything gains nothing and costs minutes under a sanitizer.
- * VEC_LONG: a long function made of words. */
+ * VEC_LONG: a long function made of words. VEC_RARE: one that is seldom called, kept out of its caller's loop. */
 #if !defined(__GNUC__)
 #define VEC static inline
 #define VEC_LONG VEC
@@ -60,6 +60,12 @@
 #else
 #define VEC static inline __attribute__((unused))
 #define VEC_LONG static __attribute__((noinline, unused))
+#endif
+
+#if defined(__GNUC__)
+#define VEC_RARE static __attribute__((noinline, cold, unused))
+#else
+#define VEC_RARE static
 #endif
 
 #if defined(WEIR_KERN_AVX512)
