@@ -250,10 +250,11 @@ VEC_RARE vf tanh_vjp_any(vf gy, vf x)
 
 VEC vf vf_tanh_vjp(vf gy, vf x)
 {
-	vf b = minus_magnitude(vf_add(x, x));
 	vd four = vd_set1(4.0);
+	vf b;
 
 	if (!all_within(x, 125.0f)) return tanh_vjp_any(gy, x);
+	b = minus_magnitude(vf_add(x, x));
 	return vd_pair_to_vf(vd_mul(logistic_slope_of(vf_to_vd_lo(gy), vd_exp_24(vf_to_vd_lo(b))), four),
 			     vd_mul(logistic_slope_of(vf_to_vd_hi(gy), vd_exp_24(vf_to_vd_hi(b))), four));
 }

@@ -80,6 +80,19 @@ ROW void put(void *y, int64_t at, int64_t n, lanes v, bool add, bool wide)
 	}
 }
 
+/* Asks for the line at x[at], which need not exist: the next row comes from memory while this one is in work. */
+VEC void prefetch(const void *x, int64_t at, bool wide)
+{
+#if defined(__GNUC__)
+	uintptr_t p = (uintptr_t)x + (uintptr_t)at * (wide ? 8 : 4);
+
+	__builtin_prefetch((const void *)p);
+	if (wide) __builtin_prefetch((const void *)(p + 64));
+#else
+	(void)x, (void)at, (void)wide;
+#endif
+}
+
 VEC double get(const void *x, int64_t at, bool wide)
 {
 	return wide ? ((const double *)x)[at] : (double)((const float *)x)[at];

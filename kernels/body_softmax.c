@@ -54,9 +54,10 @@ ROW void softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t rows,
 	int64_t size = wide ? 8 : 4;
 
 	for (; rows > 0; rows--) {
-		weir_tree tree = { .depth = 0 };
+		weir_tree tree;
 		vd dot;
 
+		weir__tree_begin(&tree);
 		for (int64_t c = 0; c < n; c += WEIR_CHUNK) {
 			int64_t end = n - c < WEIR_CHUNK ? n : c + WEIR_CHUNK;
 			lanes sum = zeros();
@@ -89,10 +90,11 @@ ROW void log_softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t r
 	int64_t size = wide ? 8 : 4;
 
 	for (; rows > 0; rows--) {
-		weir_tree tree = { .depth = 0 };
+		weir_tree tree;
 		bool alive = false;
 		vd sum;
 
+		weir__tree_begin(&tree);
 		for (int64_t c = 0; c < n; c += WEIR_CHUNK) {
 			int64_t end = n - c < WEIR_CHUNK ? n : c + WEIR_CHUNK;
 			lanes part = zeros();

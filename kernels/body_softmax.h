@@ -118,10 +118,11 @@ typedef struct sums {
 ROW sums sums_of(void *y, const void *x, int64_t n, double max, bool wide)
 {
 	const vd m = vd_set1(max), zero = vd_zero(), one = vd_set1(1.0);
-	weir_tree tree = { .depth = 0 };
+	weir_tree tree;
 	lanes ones = zeros(), rest = zeros(), rest_lo = zeros();
 	sums r = { .rest_lo = 0.0 };
 
+	weir__tree_begin(&tree);
 	for (int64_t i = 0; i < n; i += 16) {
 		lanes v = load(x, i, n - i, -(double)INFINITY, wide);
 		gap lo = exp_gap(v.lo, m, wide), hi = exp_gap(v.hi, m, wide);

@@ -347,8 +347,7 @@ static double flat_sumsq(weir_dtype t, const void *x, int64_t n, int threads)
 		weir__red_whole(&j, j.x, 1, &r, threads);
 		return r.sum;
 	}
-	tree.depth = 0;
-	tree.chunks = 0;
+	weir__tree_begin(&tree);
 	for (int64_t i = 0; i < n; i += WEIR_CHUNK)
 		weir__tree_add(&tree,
 			       flat_chunk(k, t, (const char *)x + i * size, n - i < WEIR_CHUNK ? n - i : WEIR_CHUNK));

@@ -75,6 +75,13 @@ typedef struct weir_tree {
 	int64_t chunks;
 } weir_tree;
 
+/* Empty; the room stays as it is. */
+static inline void weir__tree_begin(weir_tree *t)
+{
+	t->depth = 0;
+	t->chunks = 0;
+}
+
 static inline void weir__tree_add(weir_tree *t, double chunk)
 {
 	t->top[t->depth++] = chunk;

@@ -57,8 +57,7 @@ double weir__squares_norm(const weir_squares *s, int threads)
 	weir_tree tree;
 	double sum;
 
-	tree.depth = 0;
-	tree.chunks = 0;
+	weir__tree_begin(&tree);
 	for (int64_t c = 0; c < weir__chunks(s->n); c++) weir__tree_add(&tree, s->chunk[c]);
 	sum = weir__tree_sum(&tree);
 	if (s->t == WEIR_F64 && !weir__sumsq_safe(sum)) return weir__norm2(s->t, s->y, s->n, threads);

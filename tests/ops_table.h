@@ -162,6 +162,18 @@ static void ref_softmax(const row *r, double *const *in, double *out)
 	(void)r;
 	for (int i = 0; i < R * C; i++) out[i] = exp(in[0][i] - log_sum(in[0] + i / C * C));
 }
+static void ref_layer_norm(const row *r, double *const *in, double *out)
+{
+	(void)r;
+	for (int i = 0; i < R; i++) {
+		const double *x = in[0] + C * i;
+		double mean = 0, variance = 0;
+
+		for (int j = 0; j < C; j++) mean += x[j] / C;
+		for (int j = 0; j < C; j++) variance += (x[j] - mean) * (x[j] - mean) / C;
+		for (int j = 0; j < C; j++) out[C * i + j] = (x[j] - mean) / sqrt(variance + 0.1) * in[1][j] + in[2][j];
+	}
+}
 static void ref_log_softmax(const row *r, double *const *in, double *out)
 {
 	(void)r;
@@ -202,7 +214,7 @@ APPLY(permute, weir_permute(x[0], 2, (int[]){ 1, 0 })) APPLY(slice, weir_slice(x
 APPLY(unslice, weir__unslice(x[0], 1, 1, 2, 2 * EXTENT(x[0], 1) + 2)) APPLY(concat, weir_concat(x, 2, 1)) APPLY(gather, weir_gather(x[0], 1, x[1]))
 APPLY(scatter, weir_scatter_add(x[0], 1, x[1], 9)) APPLY(matmul, weir_matmul(x[0], x[1])) APPLY(linear, weir_linear(x[0], x[1], x[2]))
 APPLY(softmax, weir_softmax(x[0], -1)) APPLY(log_softmax, weir_log_softmax(x[0], 1)) APPLY(cross_entropy, weir_cross_entropy(x[0], x[1]))
-APPLY(mse, weir_mse(x[0], x[1])) APPLY(softplus, weir_softplus(x[0])) APPLY(cdf, weir__normal_cdf(x[0])) APPLY(pdf, weir__normal_pdf(x[0]))
+APPLY(layer_norm, weir_layer_norm(x[0], x[1], x[2], 0.1)) APPLY(mse, weir_mse(x[0], x[1])) APPLY(softplus, weir_softplus(x[0])) APPLY(cdf, weir__normal_cdf(x[0])) APPLY(pdf, weir__normal_pdf(x[0]))
 APPLY(tanh_vjp, weir__tanh_vjp(x[0], x[1]))
 
 /* ---- the rows ---- */
@@ -261,6 +273,8 @@ static const row rows[] = {
 	{ "scatter_add", "scatter_add", 2, { X(-2, 2), { INDEX, 1, { C }, 0, 8 } }, WHOLE(scatter, 2, .linear = true, .grow = { 4096, 1 }) },
 	{ "matmul", "matmul", 2, { X(-2, 2), { REAL, 2, { C, 6 }, -2, 2 } }, WHOLE(matmul, 8, .terms = 8, .grow = { 2048, 1 }, .grow_first = true) },
 	{ "linear", "linear", 3, { X(-2, 2), { REAL, 2, { 6, C }, -2, 2 }, { REAL, 1, { 6 }, -2, 2 } }, WHOLE(linear, 8, .terms = 8, .grow = { 2048, 1 }, .grow_first = true) },
+	{ "layer_norm", "layer_norm", 3, { X(-2, 2), { REAL, 1, { C }, -2, 2 }, { REAL, 1, { C }, -2, 2 } },
+	  WHOLE(layer_norm, 4, .terms = 16, .grow = { 2048, 1 }, .grow_first = true, .empty = 2) },
 	{ "softmax", "softmax", 1, { X(-3, 3) }, WHOLE(softmax, 4, BIG, .terms = 8, .empty = 2) },
 	{ "log_softmax", "log_softmax", 1, { X(-3, 3) }, WHOLE(log_softmax, 4, BIG, .terms = 8, .empty = 2) },
 	{ "cross_entropy", "cross_entropy", 2, { X(-3, 3), { INDEX, 1, { R }, 0, C - 1 } },

@@ -86,6 +86,10 @@ typedef enum weir_act {
 WEIR_API weir_tensor *weir_linear_act(weir_tensor *x, weir_tensor *weight, weir_tensor *bias, weir_act act);
 WEIR_API weir_tensor *weir_act_apply(weir_tensor *x, weir_act act);
 
+/* (x - mean) / √(variance + eps) · weight + bias over the last axis of x [..., n]; weight and bias are [n], eps is above 0. The variance is the
+ * population's. Right for entries of any size: 1e20 · (1, -1, 1, -1) becomes (1, -1, 1, -1). Ba et al. 2016. */
+WEIR_API weir_tensor *weir_layer_norm(weir_tensor *x, weir_tensor *weight, weir_tensor *bias, double eps);
+
 /* ---- softmax and losses ---- */
 /* e^(x - max) / Σ e^(x - max) along axis. Right for any finite x; entries of -inf give 0; a row of only -inf gives zeros. */
 WEIR_API weir_tensor *weir_softmax(weir_tensor *x, int axis);
