@@ -72,36 +72,23 @@ static weir_tensor *without_bias(weir_tensor *z, dense *d)
 	return z;
 }
 
-/* x · sigmoid(x), x Φ(x) */
-static bool gated(weir_tensor *a, weir_tensor **z, weir_act *act)
-{
-	for (int k = 0; k < 2 && is_op(a, "mul"); k++) {
-		weir_tensor *x = behind(weir_input(a, k)), *gate = behind(weir_input(a, 1 - k));
-
-		if (is_leaf(gate) || behind(weir_input(gate, 0)) != x) continue;
-		if (!is_op(gate, "sigmoid") && !is_op(gate, "normal_cdf")) continue;
-		*z = x;
-		*act = is_op(gate, "sigmoid") ? WEIR_ACT_SILU : WEIR_ACT_GELU;
-		return true;
-	}
-	return false;
-}
-
 static void name_activation(weir_tensor *a, dense *d)
 {
 	static const struct {
 		const char *op;
 		weir_act act;
-	} plain[] = { { "sigmoid", WEIR_ACT_SIGMOID }, { "tanh", WEIR_ACT_TANH }, { "relu", WEIR_ACT_RELU } };
+	} acts[] = { { "sigmoid", WEIR_ACT_SIGMOID },
+		     { "tanh", WEIR_ACT_TANH },
+		     { "relu", WEIR_ACT_RELU },
+		     { "gelu", WEIR_ACT_GELU },
+		     { "silu", WEIR_ACT_SILU } };
 	weir_tensor *z = a = behind(a);
 
 	d->act = WEIR_ACT_IDENTITY;
-	if (!gated(a, &z, &d->act)) {
-		for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
-			if (!is_op(a, plain[i].op)) continue;
-			d->act = plain[i].act;
-			z = behind(weir_input(a, 0));
-		}
+	for (size_t i = 0; i < sizeof acts / sizeof *acts; i++) {
+		if (!is_op(a, acts[i].op)) continue;
+		d->act = acts[i].act;
+		z = behind(weir_input(a, 0));
 	}
 	d->known = z == d->product || without_bias(z, d) == d->product;
 }

@@ -46,7 +46,7 @@ VEC vd power_of_two(vd t)
 	return vl_as_vd(vl_add(vl_shl(vd_as_vl(t), 52), vd_as_vl(vd_set1(1.0))));
 }
 
-/* y 2^k for a y between 1/2 and 2 and -1080 <= k <= 1030: in two halves, so that a subnormal result is rounded once. */
+/* y 2^k for a y between 1/2 and 2 and -1100 <= k <= 1030: in two halves, so that a subnormal result is rounded once. */
 VEC_LONG vd scale_by_halves(vd y, vd t)
 {
 	vd half = vd_fma(whole_of(t), vd_set1(0.5), vd_set1(VD_MAGIC));

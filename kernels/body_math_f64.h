@@ -164,11 +164,11 @@ VEC_LONG void logistic_parts(vd a, vd *t, vd *bounded, vd *n, vd *n_lo, vd *d, v
 	*d_lo = vd_fma(*n_lo, s, vd_add(vd_sub(one, *d), e));
 }
 
-/* 1 / (1 + e^-|x|) above 0 and e^-|x| / (1 + e^-|x|) below. */
-VEC_LONG vd vd_sigmoid(vd x)
+/* by times 1 / (1 + e^-|x|) above 0 and e^-|x| / (1 + e^-|x|) below; the factor comes in before the last powers of two. */
+VEC_LONG vd times_sigmoid(vd by, vd x)
 {
 	md below = vd_lt(x, vd_zero());
-	vd a = zero_if_below(0x1p-60, vd_min(vd_abs(x), vd_blend(below, vd_set1(746.0), vd_set1(40.0))));
+	vd a = zero_if_below(0x1p-60, vd_min(vd_abs(x), vd_blend(below, vd_set1(755.0), vd_set1(40.0))));
 	md at_end = vd_eq(x, vd_set1(-(double)INFINITY));
 	vd t, bounded, n, n_lo, d, d_lo, y;
 
@@ -176,8 +176,13 @@ VEC_LONG vd vd_sigmoid(vd x)
 	n = vd_blend(below, n, vd_set1(1.0));
 	n_lo = vd_blend(below, n_lo, vd_zero());
 	t = vd_blend(below, t, vd_set1(VD_MAGIC));
-	y = scale_by_halves(divide_parts(n, n_lo, d, d_lo), t);
+	y = scale_by_halves(vd_mul(by, divide_parts(n, n_lo, d, d_lo)), t);
 	return vd_blend(vd_isnan(x), x, vd_blend(at_end, vd_zero(), y));
+}
+
+VEC_LONG vd vd_sigmoid(vd x)
+{
+	return times_sigmoid(vd_set1(1.0), x);
 }
 
 /* gy factor e^-a / (1 + e^-a)^2, a >= 0, factor a power of two up to 4. Multiplies gy in before the last powers of two: a large gy keeps

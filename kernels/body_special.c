@@ -1,10 +1,11 @@
-/* Softplus, and the normal distribution's function and density, which gelu is made of: element-wise kernels for one
- * instruction set, see vec.h.
+/* Softplus, the normal distribution's function and density, gelu and silu: element-wise kernels for one instruction set, see vec.h.
+ * Long, because each comes with its gradient in two types.
  *
  *   softplus     max(x, 0) + ln(1 + e^-|x|)
  *   normal_cdf   Φ(x) = e^(-x²/2) M(|x|) below 0, 1 - that above; M is smooth and of moderate size, so that Φ keeps
  *                all its digits however small it is: 1 + erf(x / √2) would lose them
  *   normal_pdf   φ(x) = e^(-x²/2) / √(2π), the square in two words
+ *   gelu         x Φ(x), silu x / (1 + e^-x); 0 at -inf
  *
  * The rules of body_math.h hold: float in double lanes and rounded once; harmless stand-ins, so that no undeserved
  * flag is raised. */
@@ -91,10 +92,16 @@ VEC vd tail_argument(vd t)
 	return vd_div(vd_sub(t, vd_set1(4.0)), vd_add(t, vd_set1(4.0)));
 }
 
+/* Φ(x) for a finite x, given Φ(-|x|). */
+VEC vd cdf_of_tail(vd x, vd tail)
+{
+	return vd_blend(vd_lt(x, vd_zero()), tail, vd_sub(vd_set1(1.0), tail));
+}
+
 /* From Φ(-|x|): what Φ is, its ends and NaN included. */
 VEC vd from_tail(vd x, vd tail)
 {
-	vd y = vd_blend(vd_lt(x, vd_zero()), tail, vd_sub(vd_set1(1.0), tail));
+	vd y = cdf_of_tail(x, tail);
 
 	return vd_blend(vd_isnan(x), x, vd_blend(vd_eq(x, vd_set1(-(double)INFINITY)), vd_zero(), y));
 }
@@ -107,17 +114,35 @@ VEC vd tail_place(vd x, double below, double above)
 	return vd_blend(vd_eq(x, vd_set1(-(double)INFINITY)), vd_zero(), t);
 }
 
+/* e^(t²/2) Φ(-t) */
+VEC_LONG vd tail_over(vd t)
+{
+	vd s = tail_argument(t), n_lo, n = add_parts(vd_set1(TAIL_C), vd_mul(s, tail_rest(s)), &n_lo);
+	vd d_lo, d = add_parts(t, vd_set1(1.0), &d_lo);
+
+	return divide_parts(n, vd_add(n_lo, vd_set1(TAIL_C_LOW)), d, d_lo);
+}
+
+/* e^(-t²/2) = 2^k (1 + hi + lo), the square in two words. */
+VEC_LONG void bell_parts(vd t, vd *k, vd *hi, vd *lo)
+{
+	vd half = vd_set1(-0.5), square = vd_mul(t, t), square_lo = vd_fma(t, t, vd_neg(square));
+
+	exp_parts(vd_mul(square, half), vd_mul(square_lo, half), k, hi, lo);
+}
+
+/* by Φ(-|x|): the factor comes in before the last power of two, so that it meets no subnormal. */
+VEC_LONG vd times_tail(vd by, vd x)
+{
+	vd t = tail_place(x, 40.0, 9.0), m = tail_over(t), k, hi, lo;
+
+	bell_parts(zero_if_tiny(t), &k, &hi, &lo);
+	return scale_by_halves(vd_mul(by, vd_fma(m, vd_add(hi, lo), m)), k);
+}
+
 VEC_LONG vd vd_normal_cdf(vd x)
 {
-	vd t = tail_place(x, 40.0, 9.0), small = zero_if_tiny(t), s = tail_argument(t), half = vd_set1(-0.5);
-	vd square = vd_mul(small, small), square_lo = vd_fma(small, small, vd_neg(square));
-	vd n_lo, n = add_parts(vd_set1(TAIL_C), vd_mul(s, tail_rest(s)), &n_lo), d_lo,
-		 d = add_parts(t, vd_set1(1.0), &d_lo);
-	vd m = divide_parts(n, vd_add(n_lo, vd_set1(TAIL_C_LOW)), d, d_lo);
-	vd k, hi, lo;
-
-	exp_parts(vd_mul(square, half), vd_mul(square_lo, half), &k, &hi, &lo);
-	return from_tail(x, scale_by_halves(vd_fma(m, vd_add(hi, lo), m), k));
+	return from_tail(x, times_tail(vd_set1(1.0), x));
 }
 
 /* gy φ(x). Only at ±inf is φ itself 0, which is no underflow. */
@@ -125,11 +150,10 @@ VEC_LONG vd vd_normal_cdf_vjp(vd gy, vd x)
 {
 	md inf = vd_eq(vd_abs(x), vd_set1((double)INFINITY));
 	vd a = zero_if_tiny(vd_blend(inf, vd_zero(), vd_min(vd_set1(57.0), vd_abs(x))));
-	vd square = vd_mul(a, a), square_lo = vd_fma(a, a, vd_neg(square)), half = vd_set1(-0.5);
 	vd c = vd_blend(inf, vd_zero(), vd_set1(ONE_OVER_SQRT_2PI));
 	vd k, hi, lo, q, bounded;
 
-	exp_parts(vd_mul(square, half), vd_mul(square_lo, half), &k, &hi, &lo);
+	bell_parts(a, &k, &hi, &lo);
 	bounded = vd_max(k, vd_set1(VD_MAGIC - 60.0));
 	q = vd_mul(vd_fma(vd_add(hi, lo), c, c), power_of_two(bounded));
 	q = scale_by_quarters(vd_mul(gy, q), vd_add(vd_sub(k, bounded), vd_set1(VD_MAGIC)));
@@ -139,6 +163,47 @@ VEC_LONG vd vd_normal_cdf_vjp(vd gy, vd x)
 VEC_LONG vd vd_normal_pdf(vd x)
 {
 	return vd_normal_cdf_vjp(vd_set1(1.0), x);
+}
+
+/* Beyond -40 Φ is 0, as at -inf. */
+VEC_LONG vd vd_gelu(vd x)
+{
+	md below = vd_lt(x, vd_zero());
+	vd tail = times_tail(vd_blend(below, vd_max(x, vd_set1(-40.0)), vd_set1(1.0)), x);
+	vd y = vd_blend(below, tail, vd_mul(x, vd_sub(vd_set1(1.0), tail)));
+
+	return vd_blend(vd_eq(x, vd_set1(-(double)INFINITY)), vd_zero(), y);
+}
+
+VEC_LONG vd vd_silu(vd x)
+{
+	return times_sigmoid(vd_max(x, vd_set1(-755.0)), x);
+}
+
+/* gy (Φ(x) + x φ(x)), as gy e^(-x²/2) (M + x c) below 0 and gy + gy e^(-x²/2) (x c - M) above, which is gy beyond 10. Below, gy comes in before
+ * the last powers of two. */
+VEC_LONG vd vd_gelu_vjp(vd gy, vd x)
+{
+	md below = vd_lt(x, vd_zero()), inf = vd_eq(x, vd_set1(-(double)INFINITY)), none = vd_isnan(x);
+	vd z = vd_min(vd_max(vd_blend(md_or(inf, none), vd_zero(), x), vd_set1(-57.0)), vd_set1(10.0)), t = vd_abs(z);
+	vd m = tail_over(t), k, hi, lo, slope, bounded, rest;
+
+	slope = vd_fma(z, vd_set1(ONE_OVER_SQRT_2PI), vd_blend(below, m, vd_neg(m)));
+	bell_parts(zero_if_tiny(t), &k, &hi, &lo);
+	bounded = vd_max(k, vd_set1(VD_MAGIC - 60.0));
+	slope = vd_mul(vd_fma(slope, vd_add(hi, lo), slope), power_of_two(bounded));
+	slope = vd_blend(inf, vd_zero(), vd_blend(below, slope, vd_add(vd_set1(1.0), slope)));
+	rest = vd_blend(below, vd_sub(k, bounded), vd_zero());
+	slope = scale_by_quarters(vd_mul(gy, slope), vd_add(rest, vd_set1(VD_MAGIC)));
+	return vd_blend(none, x, slope);
+}
+
+/* gy s(x) (1 + x s(-x)): 0 beyond -1000, 1 beyond 60. */
+VEC_LONG vd vd_silu_vjp(vd gy, vd x)
+{
+	vd z = vd_blend(vd_gt(x, vd_set1(60.0)), vd_set1(60.0), x), one = vd_set1(1.0);
+
+	return vd_mul(gy, vd_mul(vd_sigmoid(z), vd_fma(vd_max(z, vd_set1(-1000.0)), vd_sigmoid(vd_neg(z)), one)));
 }
 
 /* ---- float ---- */
@@ -173,31 +238,39 @@ VEC vf vf_softplus_vjp(vf gy, vf x)
 			     softplus_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(x)));
 }
 
-/* e^(t²/2) Φ(-t) (1 + t) of the same s, for 0 <= t <= 15, to 2^-34. */
-VEC_LONG vd tail_24(vd s)
+/* e^(t²/2) Φ(-t) for 0 <= t <= 16 as a function of s = (t - 3.5) / (t + 3.5), from interpolation at Chebyshev nodes, to 2^-33; at t = 24
+ * still to 2^-23. */
+VEC_LONG vd tail_24(vd t)
 {
-	vd p = vd_set1(0x1.4313c2ce7de22p-17);
+	vd a = vd_set1(3.5), s = vd_div(vd_sub(t, a), vd_add(t, a));
+	vd p = vd_set1(0x1.8e05fb7a48ffcp-19);
 
-	STEP(p, s, 0x1.d0a23934ed494p-17);
-	STEP(p, s, -0x1.6ccd741218d22p-14);
-	STEP(p, s, -0x1.76537abe94047p-14);
-	STEP(p, s, 0x1.6cad50a94cac6p-11);
-	STEP(p, s, -0x1.2d33efd851f93p-12);
-	STEP(p, s, -0x1.47db6743ef20dp-8);
-	STEP(p, s, 0x1.25de79ece2526p-6);
-	STEP(p, s, -0x1.07c3a990e8762p-5);
-	STEP(p, s, 0x1.d4968d724575dp-6);
-	STEP(p, s, 0x1.cabd6e2df07dap-7);
-	STEP(p, s, -0x1.8c18f1f1b74dfp-4);
-	STEP(p, s, 0x1.e361ea6ff6601p-2);
+	STEP(p, s, 0x1.b1f99b3a4f7b3p-18);
+	STEP(p, s, -0x1.486d3509e2dc0p-16);
+	STEP(p, s, -0x1.e099bb310d457p-15);
+	STEP(p, s, 0x1.13a5ca2680c40p-13);
+	STEP(p, s, 0x1.9a97b6c2af0a1p-12);
+	STEP(p, s, -0x1.69f2e30b2812ap-10);
+	STEP(p, s, -0x1.995beb217c536p-10);
+	STEP(p, s, 0x1.385ea53985ea3p-6);
+	STEP(p, s, -0x1.f8f33bb2316f8p-5);
+	STEP(p, s, 0x1.01c0666d368e6p-3);
+	STEP(p, s, -0x1.7f43192be288dp-3);
+	STEP(p, s, 0x1.b396f9cef5e4dp-4);
 	return p;
+}
+
+/* e^(-t²/2) */
+VEC_LONG vd bell_24(vd t)
+{
+	return vd_exp_24(vd_mul(vd_mul(t, t), vd_set1(-0.5)));
 }
 
 VEC_LONG vd normal_cdf_24(vd x)
 {
-	vd t = tail_place(x, 15.0, 6.0), m = vd_div(tail_24(tail_argument(t)), vd_add(t, vd_set1(1.0)));
+	vd t = tail_place(x, 15.0, 6.0);
 
-	return from_tail(x, vd_mul(m, vd_exp_24(vd_mul(vd_mul(t, t), vd_set1(-0.5)))));
+	return from_tail(x, vd_mul(tail_24(t), bell_24(t)));
 }
 
 VEC vf vf_normal_cdf(vf x)
@@ -207,7 +280,7 @@ VEC vf vf_normal_cdf(vf x)
 
 VEC_LONG vd normal_slope_24(vd gy, vd x)
 {
-	vd a = vd_min(vd_set1(24.0), vd_abs(x)), e = vd_exp_24(vd_mul(vd_mul(a, a), vd_set1(-0.5)));
+	vd e = bell_24(vd_min(vd_set1(24.0), vd_abs(x)));
 
 	e = vd_blend(vd_eq(vd_abs(x), vd_set1((double)INFINITY)), vd_zero(), e);
 	return vd_blend(vd_isnan(x), x, vd_mul(vd_mul(gy, vd_set1(ONE_OVER_SQRT_2PI)), e));
@@ -222,6 +295,113 @@ VEC vf vf_normal_cdf_vjp(vf gy, vf x)
 VEC vf vf_normal_pdf(vf x)
 {
 	return vf_normal_cdf_vjp(vf_set1(1.0f), x);
+}
+
+VEC_LONG vd gelu_24(vd x)
+{
+	return vd_mul(vd_max(x, vd_set1(-15.0)), normal_cdf_24(x));
+}
+
+VEC_RARE vf gelu_any(vf x)
+{
+	return vd_pair_to_vf(gelu_24(vf_to_vd_lo(x)), gelu_24(vf_to_vd_hi(x)));
+}
+
+VEC_LONG vd gelu_near(vd x, vd t)
+{
+	return vd_mul(x, cdf_of_tail(x, vd_mul(tail_24(t), bell_24(t))));
+}
+
+VEC vf vf_gelu(vf x)
+{
+	vf t = vf_abs(x);
+
+	if (!all_within(x, 6.0f)) return gelu_any(x);
+	return vd_pair_to_vf(gelu_near(vf_to_vd_lo(x), vf_to_vd_lo(t)), gelu_near(vf_to_vd_hi(x), vf_to_vd_hi(t)));
+}
+
+/* gy (Φ(x) + x φ(x)), |x| <= 24: past that even the largest float times it is 0, or it is 1. */
+VEC_LONG vd gelu_slope_24(vd gy, vd x, vd t)
+{
+	vd e = bell_24(t), tail = vd_mul(tail_24(t), e);
+
+	return vd_mul(gy, vd_fma(vd_mul(x, vd_set1(ONE_OVER_SQRT_2PI)), e, cdf_of_tail(x, tail)));
+}
+
+VEC_RARE vf gelu_vjp_any(vf gy, vf x)
+{
+	mf below = vf_eq(x, vf_set1(-INFINITY)), none = vf_isnan(x);
+	vf z = vf_min(vf_max(vf_blend(mf_or(below, none), vf_zero(), x), vf_set1(-24.0f)), vf_set1(24.0f)),
+	   t = vf_abs(z);
+	vf y = vd_pair_to_vf(gelu_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(z), vf_to_vd_lo(t)),
+			     gelu_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(z), vf_to_vd_hi(t)));
+
+	return vf_blend(none, x, vf_blend(below, vf_zero(), y));
+}
+
+VEC vf vf_gelu_vjp(vf gy, vf x)
+{
+	vf t = vf_abs(x);
+
+	if (!all_within(x, 24.0f)) return gelu_vjp_any(gy, x);
+	return vd_pair_to_vf(gelu_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(x), vf_to_vd_lo(t)),
+			     gelu_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(x), vf_to_vd_hi(t)));
+}
+
+/* x s(x); below is -|x|, bounded. */
+VEC_LONG vd silu_24(vd x, vd below)
+{
+	vd e = vd_exp_24(below), one = vd_set1(1.0);
+
+	return vd_div(vd_mul(x, vd_blend(vd_lt(x, vd_zero()), e, one)), vd_add(one, e));
+}
+
+VEC_RARE vf silu_any(vf x)
+{
+	mf at_end = vf_eq(x, vf_set1(-INFINITY)), none = vf_isnan(x);
+	vf z = vf_max(vf_blend(mf_or(at_end, none), vf_zero(), x), vf_set1(-120.0f)),
+	   b = vf_max(minus_magnitude(z), vf_set1(-120.0f));
+	vf y = vd_pair_to_vf(silu_24(vf_to_vd_lo(z), vf_to_vd_lo(b)), silu_24(vf_to_vd_hi(z), vf_to_vd_hi(b)));
+
+	return vf_blend(none, x, vf_blend(at_end, vf_zero(), y));
+}
+
+VEC vf vf_silu(vf x)
+{
+	vf b = minus_magnitude(x);
+
+	if (!all_within(x, 87.0f)) return silu_any(x);
+	return vd_pair_to_vf(silu_24(vf_to_vd_lo(x), vf_to_vd_lo(b)), silu_24(vf_to_vd_hi(x), vf_to_vd_hi(b)));
+}
+
+/* gy s(x) (1 + x s(-x)) over one denominator. */
+VEC_LONG vd silu_slope_24(vd gy, vd x, vd below)
+{
+	vd e = vd_exp_24(below), one = vd_set1(1.0), d = vd_add(one, e);
+	md negative = vd_lt(x, vd_zero());
+	vd own = vd_blend(negative, e, one), other = vd_blend(negative, one, e);
+
+	return vd_mul(gy, vd_div(vd_mul(own, vd_fma(x, other, d)), vd_mul(d, d)));
+}
+
+VEC_RARE vf silu_vjp_any(vf gy, vf x)
+{
+	mf at_end = vf_eq(x, vf_set1(-INFINITY)), none = vf_isnan(x);
+	vf z = vf_min(vf_max(vf_blend(mf_or(at_end, none), vf_zero(), x), vf_set1(-250.0f)), vf_set1(250.0f)),
+	   b = minus_magnitude(z);
+	vf y = vd_pair_to_vf(silu_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(z), vf_to_vd_lo(b)),
+			     silu_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(z), vf_to_vd_hi(b)));
+
+	return vf_blend(none, x, vf_blend(at_end, vf_zero(), y));
+}
+
+VEC vf vf_silu_vjp(vf gy, vf x)
+{
+	vf b = minus_magnitude(x);
+
+	if (!all_within(x, 250.0f)) return silu_vjp_any(gy, x);
+	return vd_pair_to_vf(silu_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(x), vf_to_vd_lo(b)),
+			     silu_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(x), vf_to_vd_hi(b)));
 }
 
 /* ---- the kernels: the last, partial vector goes the same way under a mask, its idle lanes being 1 ---- */
@@ -259,3 +439,7 @@ BOTH(MAP_1, normal_cdf)
 BOTH(MAP_1, normal_pdf)
 BOTH(MAP_2, softplus_vjp)
 BOTH(MAP_2, normal_cdf_vjp)
+BOTH(MAP_1, gelu)
+BOTH(MAP_1, silu)
+BOTH(MAP_2, gelu_vjp)
+BOTH(MAP_2, silu_vjp)

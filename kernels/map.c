@@ -304,10 +304,19 @@ static double cost_of(weir_map id)
 	case WEIR_MAP_log:
 	case WEIR_MAP_tanh:
 	case WEIR_MAP_sigmoid:
-	case WEIR_MAP_erf: return 16.0;
+	case WEIR_MAP_erf:
+	case WEIR_MAP_silu:
+	case WEIR_MAP_normal_pdf:
 	case WEIR_MAP_tanh_vjp:
 	case WEIR_MAP_sigmoid_vjp:
-	case WEIR_MAP_erf_vjp: return 16.0;
+	case WEIR_MAP_erf_vjp:
+	case WEIR_MAP_silu_vjp:
+	case WEIR_MAP_normal_cdf_vjp: return 16.0;
+	case WEIR_MAP_softplus:
+	case WEIR_MAP_softplus_vjp:
+	case WEIR_MAP_normal_cdf:
+	case WEIR_MAP_gelu:
+	case WEIR_MAP_gelu_vjp: return 32.0;
 	default: return 1.0;
 	}
 }

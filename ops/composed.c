@@ -18,20 +18,6 @@ weir_tensor *weir_square(weir_tensor *x)
 	return weir__scratch_end(&s, weir_mul(x, x));
 }
 
-weir_tensor *weir_gelu(weir_tensor *x)
-{
-	weir_scratch s = weir__scratch_begin(x, "weir_gelu");
-
-	return weir__scratch_end(&s, weir_mul(x, weir__normal_cdf(x)));
-}
-
-weir_tensor *weir_silu(weir_tensor *x)
-{
-	weir_scratch s = weir__scratch_begin(x, "weir_silu");
-
-	return weir__scratch_end(&s, weir_mul(x, weir_sigmoid(x)));
-}
-
 /* Derivative slope at 0. */
 weir_tensor *weir_leaky_relu(weir_tensor *x, double slope)
 {

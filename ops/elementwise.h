@@ -20,7 +20,7 @@ weir_tensor *weir__put(weir_tensor *mask, double value, weir_tensor *x);
 /* x where it is NaN, else other: a gradient says so where it has no side to be on. */
 weir_tensor *weir__nan_of(weir_tensor *x, weir_tensor *other);
 
-/* The normal distribution's function Φ and its density φ, of which gelu is made. */
+/* The normal distribution's function Φ and its density φ, of which gelu's gradient is made. */
 extern const weir_op weir_op_normal_cdf, weir_op_normal_pdf;
 weir_tensor *weir__normal_cdf(weir_tensor *x);
 weir_tensor *weir__normal_pdf(weir_tensor *x);

@@ -27,6 +27,8 @@ static weir_map kernel_of(weir_act act)
 	case WEIR_ACT_SIGMOID: return WEIR_MAP_sigmoid;
 	case WEIR_ACT_TANH: return WEIR_MAP_tanh;
 	case WEIR_ACT_RELU: return WEIR_MAP_relu;
+	case WEIR_ACT_GELU: return WEIR_MAP_gelu;
+	case WEIR_ACT_SILU: return WEIR_MAP_silu;
 	default: return WEIR_MAP_COUNT;
 	}
 }

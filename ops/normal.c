@@ -1,5 +1,5 @@
 /* normal_cdf: y = Φ(x), the normal distribution's function; normal_pdf: y = φ(x) = e^(-x²/2) / √(2π), its density.
- * Element by element. Private: weir_gelu() is x Φ(x).
+ * Element by element. Private: gelu's gradient is made of them.
  *
  *   shape      y has the shape of x
  *   gradient   of Φ: gx = gy · φ(x);   of φ: gx = -gy · x φ(x)

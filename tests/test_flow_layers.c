@@ -60,7 +60,7 @@ static void composed_activations(void **state)
 	x = weir_sigmoid(x);
 	assert_layers(
 		f, weir_neg(weir_mean_all(weir_log(x))),
-		"mlp.0: linear normal_cdf mul; mlp.1: linear sigmoid mul; mlp.2: linear affine where; mlp.3: linear softplus; "
+		"mlp.0: linear gelu; mlp.1: linear silu; mlp.2: linear affine where; mlp.3: linear softplus; "
 		"mlp.4: linear sigmoid");
 	assert_true(weir_flow_layer_at(f, 2)->act_slope_max == 1);
 	close_fine(w);
@@ -87,7 +87,7 @@ static void activation_modules(void **state)
 
 	(void)state;
 	assert_layers(f, weir_mean_all(weir_forward(net, input(w))),
-		      "net.0: linear normal_cdf mul; net.2: linear normal_cdf mul; net.4: linear");
+		      "net.0: linear gelu; net.2: linear gelu; net.4: linear");
 	weir_flow_stop(f);
 	weir_flow_options_init(&o);
 	o.every = 1;
@@ -96,13 +96,13 @@ static void activation_modules(void **state)
 	f = weir_flow_watch(w, &o);
 	weir_tape_reset(w);
 	assert_layers(f, weir_mean_all(weir_forward(net, input(w))),
-		      "net.0: linear; net.1: normal_cdf mul; net.2: linear; net.3: normal_cdf mul; net.4: linear");
+		      "net.0: linear; net.1: gelu; net.2: linear; net.3: gelu; net.4: linear");
 	weir_flow_stop(f);
 	o.depth = 1;
 	f = weir_flow_watch(w, &o);
 	weir_tape_reset(w);
 	assert_layers(f, weir_mean_all(weir_forward(net, input(w))),
-		      "net: linear normal_cdf mul linear normal_cdf mul linear");
+		      "net: linear gelu linear gelu linear");
 	close_fine(w);
 }
 

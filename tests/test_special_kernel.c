@@ -44,18 +44,49 @@ static long double normal_pdf(long double gy, long double x)
 	return normal_cdf_vjp(1, x);
 }
 
+static long double gelu(long double gy, long double x)
+{
+	return x * normal_cdf(gy, x);
+}
+
+static long double gelu_vjp(long double gy, long double x)
+{
+	return gy * normal_cdf(gy, x) + x * normal_cdf_vjp(gy, x);
+}
+
+static long double silu(long double gy, long double x)
+{
+	(void)gy;
+	return x < 0 ? x * expl(x) / (1 + expl(x)) : x / (1 + expl(-x));
+}
+
+static long double silu_vjp(long double gy, long double x)
+{
+	long double s = silu(gy, x) / x, other = expl(-x) / (1 + expl(-x));
+
+	return x == 0 ? gy / 2 : gy * s * (1 + x * other);
+}
+
+/* least: a slope that goes through 0 is measured in places of this. */
 static const struct row {
 	weir_map id;
 	bool has_gy;
 	long double (*right)(long double gy, long double x);
 	double ulps[2];
 	double low[2], high[2];
+	double least;
 } rows[] = {
-	{ WEIR_MAP_softplus, false, softplus, { 0.51, 2 }, { -104, -745 }, { 100, 100 } },
-	{ WEIR_MAP_softplus_vjp, true, softplus_vjp, { 0.51, 2 }, { -100, -700 }, { 100, 100 } },
-	{ WEIR_MAP_normal_cdf, false, normal_cdf, { 0.51, 2.5 }, { -14.4, -38.5 }, { 9, 10 } },
-	{ WEIR_MAP_normal_cdf_vjp, true, normal_cdf_vjp, { 0.51, 2.5 }, { -14.4, -38.5 }, { 14.4, 38.5 } },
-	{ WEIR_MAP_normal_pdf, false, normal_pdf, { 0.51, 2 }, { -14.4, -38.5 }, { 14.4, 38.5 } },
+	{ WEIR_MAP_softplus, false, softplus, { 0.51, 2 }, { -104, -745 }, { 100, 100 }, 0 },
+	{ WEIR_MAP_softplus_vjp, true, softplus_vjp, { 0.51, 2 }, { -100, -700 }, { 100, 100 }, 0 },
+	{ WEIR_MAP_normal_cdf, false, normal_cdf, { 0.51, 2.5 }, { -14.4, -38.5 }, { 9, 10 }, 0 },
+	{ WEIR_MAP_normal_cdf_vjp, true, normal_cdf_vjp, { 0.51, 2.5 }, { -14.4, -38.5 }, { 14.4, 38.5 }, 0 },
+	{ WEIR_MAP_normal_pdf, false, normal_pdf, { 0.51, 2 }, { -14.4, -38.5 }, { 14.4, 38.5 }, 0 },
+	{ WEIR_MAP_gelu, false, gelu, { 0.51, 3 }, { -14.4, -38.5 }, { 30, 100 }, 0 },
+	{ WEIR_MAP_gelu_vjp, true, gelu_vjp, { 0.51, 4 }, { -3, -3 }, { 30, 100 }, 0.5 },
+	{ WEIR_MAP_gelu_vjp, true, gelu_vjp, { 0.51, 4 }, { -14.4, -38.5 }, { -2, -2 }, 0 },
+	{ WEIR_MAP_silu, false, silu, { 0.51, 2 }, { -104, -745 }, { 100, 100 }, 0 },
+	{ WEIR_MAP_silu_vjp, true, silu_vjp, { 0.51, 4 }, { -3, -3 }, { 100, 100 }, 0.5 },
+	{ WEIR_MAP_silu_vjp, true, silu_vjp, { 0.51, 4 }, { -100, -700 }, { -3, -3 }, 0 },
 };
 
 static double ulp_of(double right, bool f64)
@@ -70,7 +101,7 @@ static double ulp_of(double right, bool f64)
 static double input(uint64_t *state, double low, double high, int i)
 {
 	*state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	if (i % 4) {
+	if (i % 4 || high < 0) {
 		double u = (double)(*state >> 11) * 0x1p-53;
 
 		return low + (high - low) * u;
@@ -103,7 +134,8 @@ static void values(void **unused)
 		for (int i = 0; i < N; i++) {
 			double v = f64 ? xd[1][i] : (double)xf[1][i], got = f64 ? yd[i] : (double)yf[i];
 			long double right = row->right(xd[0][i], v);
-			double off = (double)fabsl((long double)got - right) / ulp_of((double)right, f64);
+			double most = fmax(fabs((double)right), row->least * fabs(row->has_gy ? xd[0][i] : 1));
+			double off = (double)fabsl((long double)got - right) / ulp_of(most, f64);
 
 			if (off <= worst) continue;
 			worst = off;
@@ -129,18 +161,26 @@ static void ends(void **unused)
 		{ WEIR_MAP_softplus, { 0, (double)INFINITY, 0, 1e30, 0.69314718055994530942 } },
 		{ WEIR_MAP_normal_cdf, { 0, 1, 0, 1, 0.5 } },
 		{ WEIR_MAP_normal_pdf, { 0, 0, 0, 0, 0.39894228040143267794 } },
+		{ WEIR_MAP_gelu, { 0, (double)INFINITY, 0, 1e30, 0 } },
+		{ WEIR_MAP_silu, { 0, (double)INFINITY, 0, 1e30, 0 } },
+		{ WEIR_MAP_gelu_vjp, { 0, 1, 0, 1, 0.5 } },
+		{ WEIR_MAP_silu_vjp, { 0, 1, 0, 1, 0.5 } },
 	};
 	weir_fp_state saved = weir__fp_enter(true);
 
 	(void)unused;
-	for (int k = 0; k < 15; k++) {
+	for (int k = 0; k < 35; k++) {
 		double out, right = table[k / 5].right[k % 5];
 		float out_f, in_f = (float)x[k % 5], right_f = (float)right;
-		const void *in = &x[k % 5], *in32 = &in_f;
+		static const float one_f = 1;
+		static const double one = 1;
+		bool slope = weir__map_info[table[k / 5].id].inputs[1] != 0;
+		const void *in[2] = { slope ? &one : &x[k % 5], &x[k % 5] },
+			   *in32[2] = { slope ? &one_f : &in_f, &in_f };
 
 		if (right > 1e20 && right < 1e40) right_f = in_f;
-		weir__kernels()->map[table[k / 5].id][1](&out, &in, 1, NULL);
-		weir__kernels()->map[table[k / 5].id][0](&out_f, &in32, 1, NULL);
+		weir__kernels()->map[table[k / 5].id][1](&out, in, 1, NULL);
+		weir__kernels()->map[table[k / 5].id][0](&out_f, in32, 1, NULL);
 		assert_true(out == right);
 		assert_true(out_f == right_f);
 	}
