@@ -16,6 +16,7 @@
 enum {
 	BLOCK = 256, /* elements packed at a time */
 	WARM = 2048, /* elements computed before they are squared: with those they came from, half of a first-level cache */
+	TILE = 32,    /* rows and columns of a transposed copy taken at a time */
 	GRAIN = 1024, /* a thread's share is a multiple of this many elements: whole cache lines of any type */
 	INPUTS = 3,
 };
@@ -294,6 +295,68 @@ static void copy_range(void *arg, int64_t begin, int64_t end)
 	}
 }
 
+/* The axis along which x runs through memory, where it is not the last but y's is: then whole cache lines are read and written only in
+ * tiles of the two. -1: not so. */
+static int tiled_axis(const job *j)
+{
+	const int64_t *stride = j->in[0].stride;
+	int last = j->rank - 1;
+
+	if (last < 1 || stride[last] == (int64_t)j->ysize || j->ystride[last] != (int64_t)j->ysize) return -1;
+	for (int d = 0; d < last; d++) {
+		if (stride[d] == (int64_t)j->ysize && j->shape[d] >= TILE / 2) return d;
+	}
+	return -1;
+}
+
+#define TILE_TURNED(type)                                                                                   \
+	for (int64_t c = 0; c < cols; c++)                                                                  \
+		for (int64_t r = 0; r < rows; r++)                                                          \
+	memcpy(tile + (r * TILE + c) * (int64_t)sizeof(type), from + c * fstep + r * (int64_t)sizeof(type), \
+	       sizeof(type))
+
+/* A tile of y: `rows` rows, tstep apart, of `cols` contiguous elements; row r, column c is what stands at from + c fstep + r size. */
+static void turn(char *to, int64_t tstep, const char *from, int64_t fstep, int64_t rows, int64_t cols, int64_t size)
+{
+	_Alignas(64) char tile[TILE * TILE * 8];
+
+	switch (size) {
+	case 1: TILE_TURNED(uint8_t); break;
+	case 4: TILE_TURNED(uint32_t); break;
+	default: TILE_TURNED(uint64_t); break;
+	}
+	for (int64_t r = 0; r < rows; r++) memcpy(to + r * tstep, tile + r * TILE * size, (size_t)(cols * size));
+}
+
+/* Bands of TILE rows along the tiled axis, begin..end of them: those of the first place along the other axes, then of the next. */
+static void copy_tiles(void *arg, int64_t begin, int64_t end)
+{
+	const job *j = arg;
+	const int64_t *xstride = j->in[0].stride;
+	int last = j->rank - 1, axis = tiled_axis(j);
+	int64_t bands = (j->shape[axis] + TILE - 1) / TILE, size = (int64_t)j->ysize;
+
+	for (; begin < end; begin++) {
+		int64_t first = begin % bands * TILE, rest = begin / bands;
+		int64_t rows = j->shape[axis] - first < TILE ? j->shape[axis] - first : TILE;
+		char *to = j->y + first * j->ystride[axis];
+		const char *from = j->in[0].data + first * size;
+
+		for (int d = last - 1; d >= 0; d--) {
+			if (d == axis) continue;
+			to += rest % j->shape[d] * j->ystride[d];
+			from += rest % j->shape[d] * xstride[d];
+			rest /= j->shape[d];
+		}
+		for (int64_t c = 0; c < j->shape[last]; c += TILE) {
+			int64_t cols = j->shape[last] - c < TILE ? j->shape[last] - c : TILE;
+
+			turn(to + c * size, j->ystride[axis], from + c * xstride[last], xstride[last], rows, cols,
+			     size);
+		}
+	}
+}
+
 /* Roughly the operations per element. */
 static double cost_of(weir_map id)
 {
@@ -437,10 +500,19 @@ void weir__copy(weir_dtype t, int rank, const int64_t *shape, void *y, const int
 		int threads)
 {
 	job j = { .y = y, .ysize = size_of[t], .inputs = 1 };
+	int64_t bands;
+	int axis;
 
 	set_shape(&j, rank, shape);
 	set_input(&j, 0, x, size_of[t]);
 	for (int d = 0; d < rank; d++) j.ystride[d] = ystride[d] * (int64_t)j.ysize;
 	merge_axes(&j);
-	run(&j, copy_range, 1.0, threads);
+	axis = tiled_axis(&j);
+	if (axis < 0 || j.count <= 0) {
+		run(&j, copy_range, 1.0, threads);
+		return;
+	}
+	bands = (j.shape[axis] + TILE - 1) / TILE;
+	weir__parallel(weir__threads_for(threads, (double)j.count),
+		       j.count / j.shape[axis] / j.shape[j.rank - 1] * bands, 1, copy_tiles, &j);
 }
