@@ -32,29 +32,34 @@ VEC void row_to_lane(double *to, bool fresh, lanes v, bool square)
 	vd_store(to + 8, have.hi);
 }
 
-#define SUMS(name, type, wide, square)                                                                            \
-	void KERN(lanes_##name##_##type)(double *lane, const void *x, int64_t n)                                  \
-	{                                                                                                         \
-		lanes to = { vd_load(lane), vd_load(lane + 8) };                                                  \
-		to = run(to, x, 0, n, wide, square);                                                              \
-		vd_store(lane, to.lo);                                                                            \
-		vd_store(lane + 8, to.hi);                                                                        \
-	}                                                                                                         \
-	void KERN(rows_##name##_##type)(double *out, const void *x, int64_t rows, int64_t stride, int64_t n)      \
-	{                                                                                                         \
-		for (int64_t r = 0; r < rows; r++) {                                                              \
-			out[r] = fold(run(zeros(), x, r * stride, n, wide, square));                              \
-		}                                                                                                 \
-	}                                                                                                         \
-	void KERN(columns_##name##_##type)(double(*lane)[64], const void *x, int64_t rows, int64_t stride,        \
-					   int64_t cols, int64_t first)                                           \
-	{                                                                                                         \
-		for (int64_t r = 0; r < rows; r++) {                                                              \
-			double *to = lane[(first + r) % 16];                                                      \
-			for (int64_t c = 0; c < cols; c += 16)                                                    \
-				row_to_lane(to + c, first + r < 16, load(x, r * stride + c, cols - c, 0.0, wide), \
-					    square);                                                              \
-		}                                                                                                 \
+/* Rows that a column sum asks for in advance: a strip of rows far apart is nothing that the processor foresees. */
+enum { AHEAD = 16 };
+
+#define SUMS(name, type, wide, square)                                                                               \
+	void KERN(lanes_##name##_##type)(double *lane, const void *x, int64_t n)                                     \
+	{                                                                                                            \
+		lanes to = { vd_load(lane), vd_load(lane + 8) };                                                     \
+		to = run(to, x, 0, n, wide, square);                                                                 \
+		vd_store(lane, to.lo);                                                                               \
+		vd_store(lane + 8, to.hi);                                                                           \
+	}                                                                                                            \
+	void KERN(rows_##name##_##type)(double *out, const void *x, int64_t rows, int64_t stride, int64_t n)         \
+	{                                                                                                            \
+		for (int64_t r = 0; r < rows; r++) {                                                                 \
+			out[r] = fold(run(zeros(), x, r * stride, n, wide, square));                                 \
+		}                                                                                                    \
+	}                                                                                                            \
+	void KERN(columns_##name##_##type)(double(*lane)[WEIR_COLUMNS], const void *x, int64_t rows, int64_t stride, \
+					   int64_t cols, int64_t first)                                              \
+	{                                                                                                            \
+		for (int64_t r = 0; r < rows; r++) {                                                                 \
+			double *to = lane[(first + r) % 16];                                                         \
+			for (int64_t c = 0; c < cols; c += 16) {                                                     \
+				prefetch(x, (r + AHEAD) * stride + c, wide);                                         \
+				row_to_lane(to + c, first + r < 16, load(x, r * stride + c, cols - c, 0.0, wide),    \
+					    square);                                                                 \
+			}                                                                                            \
+		}                                                                                                    \
 	}
 
 SUMS(sum, f32, false, false)
@@ -62,7 +67,7 @@ SUMS(sum, f64, true, false)
 SUMS(sumsq, f32, false, true)
 SUMS(sumsq, f64, true, true)
 
-void KERN(columns_fold)(double *out, double (*lane)[64], int64_t cols)
+void KERN(columns_fold)(double *out, double (*lane)[WEIR_COLUMNS], int64_t cols)
 {
 	for (int64_t c = 0; c < cols; c += 8) {
 		vd f[16];
@@ -223,7 +228,7 @@ VEC int64_t bits_int64_t(const void *x, int64_t i)
 	}                                                                                                            \
 	void KERN(columns_##name##_##type)(int64_t * key, const void *x, int64_t rows, int64_t stride, int64_t cols) \
 	{                                                                                                            \
-		I best[64], v[64];                                                                                   \
+		I best[WEIR_COLUMNS], v[WEIR_COLUMNS];                                                               \
 		for (int64_t c = 0; c < cols; c++) best[c] = START;                                                  \
 		for (int64_t r = 0; r < rows; r++) {                                                                 \
 			memcpy(v, (const I *)x + r * stride, (size_t)cols * sizeof(I));                              \

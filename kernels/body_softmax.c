@@ -19,6 +19,7 @@ ROW void softmax_rows(void *y, const void *x, int64_t rows, int64_t n, bool wide
 		for (int64_t i = 0; i < n; i += 16) {
 			lanes e = load(y, i, n - i, 0.0, wide);
 
+			prefetch(x, n + i, wide);
 			e.lo = scaled(e.lo, by, wide);
 			e.hi = scaled(e.hi, by, wide);
 			store(y, i, n - i, e, wide);
@@ -42,6 +43,7 @@ ROW void log_softmax_rows(void *y, const void *x, int64_t rows, int64_t n, bool 
 		for (int64_t i = 0; i < n; i += 16) {
 			lanes v = load(x, i, n - i, max, wide);
 
+			prefetch(x, n + i, wide);
 			v.lo = log_of(v.lo, m, log_s, wide);
 			v.hi = log_of(v.hi, m, log_s, wide);
 			store(y, i, n - i, v, wide);
@@ -74,6 +76,8 @@ ROW void softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t rows,
 		for (int64_t i = 0; i < n; i += 16) {
 			lanes p = load(y, i, n - i, 0.0, wide), g = load(gy, i, n - i, 0.0, wide);
 
+			prefetch(y, n + i, wide);
+			prefetch(gy, n + i, wide);
 			g.lo = vd_mul(p.lo, vd_sub(g.lo, dot));
 			g.hi = vd_mul(p.hi, vd_sub(g.hi, dot));
 			put(gx, i, n - i, g, add, wide);
@@ -117,6 +121,8 @@ ROW void log_softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t r
 		for (int64_t i = 0; i < n && alive; i += 16) {
 			lanes p = load(y, i, n - i, 0.0, wide), g = load(gy, i, n - i, 0.0, wide);
 
+			prefetch(y, n + i, wide);
+			prefetch(gy, n + i, wide);
 			g.lo = vd_sub(g.lo, vd_mul(exp_of(p.lo, wide), sum));
 			g.hi = vd_sub(g.hi, vd_mul(exp_of(p.hi, wide), sum));
 			put(gx, i, n - i, g, add, wide);

@@ -25,11 +25,18 @@ ROW double row_max(const void *x, int64_t n, bool wide)
 		vd_store(m, a);
 		vd_store(m + 8, b);
 	} else {
-		vf a = vf_set1((float)r);
+		vf a = vf_set1((float)r), b = a, c = a, d = a; /* four, or each comparison would wait for the last */
 		const float *p = x;
+		int64_t i = 0;
 
-		for (int64_t i = 0; i < n; i += 16)
-			a = vf_max(n - i >= 16 ? vf_load(p + i) : vf_load_n(p + i, n - i, (float)r), a);
+		for (; n - i >= 64; i += 64) {
+			a = vf_max(vf_load(p + i), a);
+			b = vf_max(vf_load(p + i + 16), b);
+			c = vf_max(vf_load(p + i + 32), c);
+			d = vf_max(vf_load(p + i + 48), d);
+		}
+		for (; i < n; i += 16) a = vf_max(n - i >= 16 ? vf_load(p + i) : vf_load_n(p + i, n - i, (float)r), a);
+		a = vf_max(vf_max(a, b), vf_max(c, d));
 		vd_store(m, vf_to_vd_lo(a));
 		vd_store(m + 8, vf_to_vd_hi(a));
 	}
@@ -73,6 +80,9 @@ ROW gap exp_gap(vd x, vd m, bool wide)
 		r.e = scale_by_halves(y, t);
 		r.e_lo = vd_mul(vd_blend(vd_gt(d, vd_set1(-600.0)), y_lo, vd_zero()),
 				power_of_two(vd_max(t, vd_set1(VD_MAGIC - 900.0))));
+	} else if (md_all(inside)) {
+		r.e = vd_exp_24(d);
+		return r;
 	} else {
 		r.e = vd_exp_24(vd_blend(inside, d, vd_zero()));
 	}
@@ -128,10 +138,13 @@ ROW sums sums_of(void *y, const void *x, int64_t n, double max, bool wide)
 		gap lo = exp_gap(v.lo, m, wide), hi = exp_gap(v.hi, m, wide);
 
 		if (y) store(y, i, n - i, (lanes){ lo.e, hi.e }, wide);
-		ones.lo = vd_add(ones.lo, vd_blend(lo.top, one, zero));
-		ones.hi = vd_add(ones.hi, vd_blend(hi.top, one, zero));
-		v.lo = vd_blend(lo.top, zero, lo.e);
-		v.hi = vd_blend(hi.top, zero, hi.e);
+		v = (lanes){ lo.e, hi.e };
+		if (md_any(md_or(lo.top, hi.top))) {
+			ones.lo = vd_add(ones.lo, vd_blend(lo.top, one, zero));
+			ones.hi = vd_add(ones.hi, vd_blend(hi.top, one, zero));
+			v.lo = vd_blend(lo.top, zero, lo.e);
+			v.hi = vd_blend(hi.top, zero, hi.e);
+		}
 		if (wide) {
 			add_parts(&rest.lo, &rest_lo.lo, v.lo, lo.e_lo);
 			add_parts(&rest.hi, &rest_lo.hi, v.hi, hi.e_lo);
@@ -225,6 +238,7 @@ ROW vd exp_of(vd y, bool wide)
 	md inside = vd_lt(vd_abs(y), vd_set1(700.0));
 
 	if (wide) return vd_exp(y);
+	if (md_all(inside)) return vd_exp_24(y);
 	return vd_blend(inside, vd_exp_24(vd_blend(inside, y, vd_zero())),
 			vd_blend(vd_lt(y, vd_zero()), vd_zero(), vd_abs(y)));
 }

@@ -208,13 +208,13 @@ static void integer_sum(const weir_red_job *j, int64_t o, const char *base)
 
 static void block(const weir_red_job *j, int64_t b, int threads)
 {
-	int64_t last = j->oshape[j->orank - 1], width = j->walk == WEIR_RED_SINGLE ? 1 : WEIR_RED_WIDTH;
+	int64_t last = j->oshape[j->orank - 1], width = j->width;
 	int64_t row = b / j->across, first = b % j->across * width;
 	int64_t cols = last - first < width ? last - first : width, o = row * last + first;
 	int64_t step = j->ostride[j->orank - 1] * j->size;
 	const char *base = j->x;
 	unsigned flags = weir__fp_flags();
-	weir_part parts[WEIR_RED_WIDTH] = { { 0 } };
+	weir_part parts[WEIR_RED_WIDTH];
 
 	if (j->n) base += first * step; /* else there may be no x */
 	for (int a = j->orank - 2; a >= 0 && j->n; row /= j->oshape[a--])
@@ -223,6 +223,7 @@ static void block(const weir_red_job *j, int64_t b, int threads)
 		integer_sum(j, o, base);
 		return;
 	}
+	for (int64_t l = 0; l < cols; l++) parts[l].key = 0;
 	if (j->n) weir__red_whole(j, base, cols, parts, threads);
 	for (int64_t l = 0; l < cols; l++) finish(j, o + l, j->n ? base + l * step : base, parts[l], flags, threads);
 }
@@ -280,6 +281,16 @@ static weir_red_job new_job(weir_red op, weir_dtype t, const void *x, int64_t n)
 	};
 }
 
+/* Into blocks of neighbouring outputs: wide ones, whose rows are long runs of memory, but narrower where threads would have none. */
+static void cut(weir_red_job *j, int64_t last, int threads)
+{
+	j->width = j->walk == WEIR_RED_SINGLE ? 1 : WEIR_RED_WIDTH;
+	while (j->width > WEIR_RED_WIDTH / 4 && j->outer / last * ((last + j->width - 1) / j->width) < threads)
+		j->width /= 2;
+	j->across = (last + j->width - 1) / j->width;
+	j->blocks = j->outer / last * j->across;
+}
+
 void weir__reduce(weir_red op, weir_dtype t, int orank, const int64_t *oshape, const int64_t *ostride, int rrank,
 		  const int64_t *rshape, const int64_t *rstride, const void *x, void *y, weir_dst_mode mode,
 		  int threads)
@@ -300,9 +311,8 @@ void weir__reduce(weir_red op, weir_dtype t, int orank, const int64_t *oshape, c
 		 j.chunks < (int64_t)1 << WEIR_RED_LEVELS)
 		j.walk = WEIR_RED_COLUMNS;
 	else if (j.rrank == 1 && in == 1 && j.n <= WEIR_CHUNK && !j.keyed) j.walk = WEIR_RED_ROWS;
-	j.across = j.walk == WEIR_RED_SINGLE ? last : (last + WEIR_RED_WIDTH - 1) / WEIR_RED_WIDTH;
-	j.blocks = j.outer / last * j.across;
 	threads = weir__threads_for(threads, (double)j.outer * (double)j.n);
+	cut(&j, last, threads);
 	if (j.blocks >= threads || j.chunks < 2) {
 		weir__parallel(threads, j.blocks, 1, blocks, &j);
 	} else {

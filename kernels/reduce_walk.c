@@ -1,8 +1,8 @@
 /* reduce_walk.c: walks strided memory in logical order, chunk by chunk, and puts chunks together by the tree of reduce.h.
  *
- * Outputs are taken in blocks of up to 64 along the last axis that stays, by one of three walks:
+ * Outputs are taken in blocks of up to 256 along the last axis that stays, by one of three walks:
  *
- *   COLUMNS  neighbouring outputs are neighbours in memory (column sums): 16 lanes for each of 64 columns
+ *   COLUMNS  neighbouring outputs are neighbours in memory (column sums): 16 lanes for each column
  *   ROWS     each output reduces one contiguous row of a chunk or less
  *   SINGLE   one output per block; what doesn't lie in contiguous runs is packed in pieces, then takes the same inner loop */
 #include "kernels/reduce_walk.h"

@@ -6,9 +6,9 @@
 #include "kernels/reduce.h"
 
 enum {
-	WEIR_RED_WIDTH = 64,  /* outputs in a block */
-	WEIR_RED_LEVELS = 28, /* a block of more than one output has fewer than 2^28 chunks */
-	WEIR_RED_PIECE = 512, /* elements packed at a time */
+	WEIR_RED_WIDTH = WEIR_COLUMNS, /* the most outputs in a block */
+	WEIR_RED_LEVELS = 16,          /* a block of more than one output has fewer than 2^16 chunks */
+	WEIR_RED_PIECE = 512,          /* elements packed at a time */
 };
 
 /* The value of a subtree of chunks. */
@@ -33,7 +33,7 @@ typedef struct weir_red_job {
 	int64_t oshape[WEIR_MAX_RANK], ostride[WEIR_MAX_RANK];
 	int64_t rshape[WEIR_MAX_RANK], rstride[WEIR_MAX_RANK];
 	int64_t outer, n, chunks;
-	int64_t across, blocks; /* blocks along the last axis, and in all */
+	int64_t width, across, blocks; /* outputs in a block, blocks along the last axis, and in all */
 	const char *x;
 	void *y;
 	weir_dst_mode mode;

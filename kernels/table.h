@@ -28,6 +28,9 @@
 #define KERN(name) WEIR__KERN(name)
 #endif
 
+/* The most columns that are summed side by side. */
+enum { WEIR_COLUMNS = 256 };
+
 /* WEIR_MAP_copy, WEIR_MAP_add, … */
 typedef enum weir_map {
 #define MAP(name, inputs, output) WEIR_MAP_##name,
