@@ -135,10 +135,31 @@ static void set_dense_y(job *j)
 #define COPY_STRIDED(bytes) \
 	for (int64_t i = 0; i < n; i++) memcpy(to + i * tstep, from + i * fstep, bytes)
 
+#define FILL(type)                                                                                \
+	do {                                                                                      \
+		type v;                                                                           \
+		memcpy(&v, from, sizeof v);                                                       \
+		for (int64_t i = 0; i < n; i++) memcpy(to + i * (int64_t)sizeof v, &v, sizeof v); \
+	} while (0)
+
+/* One value n times, as a broadcast operand is packed. */
+static void fill_run(char *to, const char *from, int64_t n, size_t size)
+{
+	switch (size) {
+	case 1: FILL(uint8_t); break;
+	case 4: FILL(uint32_t); break;
+	default: FILL(uint64_t); break;
+	}
+}
+
 static void copy_run(char *to, int64_t tstep, const char *from, int64_t fstep, int64_t n, size_t size)
 {
 	if (tstep == (int64_t)size && fstep == (int64_t)size) {
 		memcpy(to, from, (size_t)n * size);
+		return;
+	}
+	if (tstep == (int64_t)size && fstep == 0) {
+		fill_run(to, from, n, size);
 		return;
 	}
 	switch (size) {
