@@ -5,7 +5,7 @@
  * be one of the inputs itself where the element sizes are equal. */
 #include "kernels/vec_type.h"
 
-#define LOAD(from) (whole ? VV(load)((from) + i) : VV(load_n)((from) + i, n - i, (R)1))
+#define LOAD(from) VV(loaded)(whole ? VV(load)((from) + i) : VV(load_n)((from) + i, n - i, (R)1))
 #define LOAD_MASK(from) (whole ? MM(load_u8)((from) + i) : MM(load_u8_n)((from) + i, n - i))
 #define STORE(value)                                     \
 	do {                                             \

@@ -81,7 +81,7 @@ void KERN(columns_fold)(double *out, double (*lane)[WEIR_COLUMNS], int64_t cols)
 
 VEC vf vf_relu_vjp(vf gy, vf x)
 {
-	return vf_blend(vf_gt(x, vf_zero()), gy, vf_blend(vf_isnan(x), x, vf_zero()));
+	return vf_blend(vf_gt(x, vf_zero()), vf_loaded(gy), vf_blend(vf_isnan(x), x, vf_zero()));
 }
 
 /* The f32 chains of one block of 128 elements, of which n are there; the missing ones are zeros. any: all bits that were set. */

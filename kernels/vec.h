@@ -19,6 +19,7 @@
  *               I_load I_store                       whole vectors of integers
  *               M_load_u8(p) M_store_u8(p, m)        one byte per lane; set where the byte is not 0; written as 1 or 0
  *               M_load_u8_n(p, n) M_store_u8_n(p, m, n)
+ *               V_loaded(v)                          v, read as a whole vector
  *   arithmetic  V_set1 V_zero V_add V_sub V_mul V_div V_sqrt
  *               V_fma(a, b, c) = a b + c, V_fnma(a, b, c) = c - a b       one rounding
  *   signs       V_neg V_abs V_copysign(magnitude, sign)                   on the bits: no flag, NaN and subnormals kept
@@ -85,6 +86,23 @@ VEC vf vf_zero(void)
 VEC vd vd_zero(void)
 {
 	return vd_set1(0.0);
+}
+
+/* A vector just loaded, kept out of the memory operand of a selection: AVX-512 would read it under the mask, which waits for the mask, and
+ * a pass over memory takes half as long again. */
+VEC vf vf_loaded(vf v)
+{
+#if defined(WEIR_KERN_AVX512) && defined(__GNUC__) && defined(__OPTIMIZE__)
+	__asm__("" : "+v"(v));
+#endif
+	return v;
+}
+VEC vd vd_loaded(vd v)
+{
+#if defined(WEIR_KERN_AVX512) && defined(__GNUC__) && defined(__OPTIMIZE__)
+	__asm__("" : "+v"(v));
+#endif
+	return v;
 }
 
 VEC vf vf_max(vf a, vf b)
