@@ -170,14 +170,15 @@ VEC_LONG vd times_sigmoid(vd by, vd x)
 	md below = vd_lt(x, vd_zero());
 	vd a = zero_if_below(0x1p-60, vd_min(vd_abs(x), vd_blend(below, vd_set1(755.0), vd_set1(40.0))));
 	md at_end = vd_eq(x, vd_set1(-(double)INFINITY));
-	vd t, bounded, n, n_lo, d, d_lo, y;
+	vd t, bounded, n, n_lo, d, d_lo, y, zero;
 
 	logistic_parts(vd_blend(at_end, vd_zero(), a), &t, &bounded, &n, &n_lo, &d, &d_lo);
 	n = vd_blend(below, n, vd_set1(1.0));
 	n_lo = vd_blend(below, n_lo, vd_zero());
 	t = vd_blend(below, t, vd_set1(VD_MAGIC));
 	y = scale_by_halves(vd_mul(by, divide_parts(n, n_lo, d, d_lo)), t);
-	return vd_blend(vd_isnan(x), x, vd_blend(at_end, vd_zero(), y));
+	zero = vd_mul(vd_blend(at_end, by, vd_zero()), vd_zero());
+	return vd_blend(vd_isnan(x), x, vd_blend(at_end, zero, y));
 }
 
 VEC_LONG vd vd_sigmoid(vd x)

@@ -52,7 +52,7 @@ VEC_LONG vd vd_softplus(vd x)
 
 VEC_LONG vd vd_softplus_vjp(vd gy, vd x)
 {
-	return vd_mul(gy, vd_sigmoid(x));
+	return times_sigmoid(gy, x);
 }
 
 /* e^(t²/2) Φ(-t) (1 + t) is c + s q(s), s = (t - 4) / (t + 4); q for 0 <= t <= 40, from interpolation at Chebyshev
@@ -203,7 +203,7 @@ VEC_LONG vd vd_silu_vjp(vd gy, vd x)
 {
 	vd z = vd_blend(vd_gt(x, vd_set1(60.0)), vd_set1(60.0), x), one = vd_set1(1.0);
 
-	return vd_mul(gy, vd_mul(vd_sigmoid(z), vd_fma(vd_max(z, vd_set1(-1000.0)), vd_sigmoid(vd_neg(z)), one)));
+	return times_sigmoid(vd_mul(gy, vd_fma(vd_max(z, vd_set1(-1000.0)), vd_sigmoid(vd_neg(z)), one)), z);
 }
 
 /* ---- float ---- */
