@@ -205,15 +205,6 @@ VEC V VV(relu_vjp)(V gy, V x)
 	return VV(blend)(VV(gt)(x, VV(zero)()), gy, VV(blend)(VV(isnan)(x), x, VV(zero)()));
 }
 
-/* gy x / y, 0 where y is 0. */
-VEC V VV(norm_vjp)(V gy, V x, V y)
-{
-	M none = VV(eq)(y, VV(zero)());
-
-	y = VV(blend)(none, VV(set1)((R)1), y);
-	return VV(mul)(VV(div)(x, y), VV(blend)(none, VV(zero)(), gy));
-}
-
 /* gy for the one that was taken, half of it for each of two equals. */
 VEC V VV(share)(V gy, V a, V b, bool of_larger)
 {
@@ -232,7 +223,6 @@ MAP_2(sigmoid_vjp, VV(sigmoid_vjp)(a, b))
 MAP_2(relu_vjp, VV(relu_vjp)(a, b))
 MAP_2(erf_vjp, VV(erf_vjp)(a, b))
 MAP_3(div_vjp_b, VV(div_vjp_b)(a, b, c))
-MAP_3(norm_vjp, VV(norm_vjp)(a, b, c))
 MAP_3(maximum_vjp_a, VV(share)(a, b, c, true))
 MAP_3(maximum_vjp_b, VV(share)(a, c, b, true))
 MAP_3(minimum_vjp_a, VV(share)(a, b, c, false))

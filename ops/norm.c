@@ -7,7 +7,6 @@
  *              Flushed subnormals are zeros here too
  */
 #include "ops/axes.h"
-#include "kernels/map.h"
 
 static void forward(weir_tensor *y)
 {
@@ -25,17 +24,6 @@ static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[
 	gx[0] = weir_mul(weir_div(y->in[0], weir__axes_spread(y, length)), weir__axes_spread(y, g));
 }
 
-static void vjp_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[])
-{
-	const weir_tensor *x = y->in[0];
-	int64_t stride[WEIR_MAX_RANK];
-	weir_strided in[3] = { { weir__at(gy), stride }, { weir__at(x), x->stride }, { weir__at(y), stride } };
-
-	weir__axes_strides(y, stride);
-	weir__map(WEIR_MAP_norm_vjp, (weir_dtype)x->dtype, x->rank, x->shape, dst[0].data, dst[0].mode, in, NULL,
-		  y->ctx->threads);
-}
-
 const weir_op weir_op_norm = {
 	.name = "norm",
 	.arity = 1,
@@ -45,7 +33,6 @@ const weir_op weir_op_norm = {
 	.shape = weir__axes_shape,
 	.forward = forward,
 	.vjp = vjp,
-	.vjp_fused = vjp_fused,
 };
 
 weir_tensor *weir_norm(weir_tensor *x, int n, const int *axes, bool keepdim)
