@@ -95,7 +95,7 @@ static bool is_normalisation(const weir_flow *f, int64_t i)
 {
 	const char *op = weir_node(weir_tape_at(f->w, i)).op;
 
-	return !strcmp(op, "norm") || !strcmp(op, "var");
+	return !strcmp(op, "norm") || !strcmp(op, "var") || !strcmp(op, "layer_norm");
 }
 
 /* ---- the list ---- */
