@@ -14,7 +14,7 @@
 
 #include "flow/verdict.h"
 
-enum { INSIDE = 1 }; /* of record.way, which way.c clears before it begins */
+enum { INSIDE = 1, LEARNED = 128 }; /* of record.way, which way.c clears before it begins */
 enum {
 	ROWS = 256, /* of a softmax that are looked at: their share that is shut is known to 3 % */
 	PRIME = 1000003,
@@ -35,12 +35,12 @@ static weir_tensor *logits_of(const weir_tensor *t)
 	return is(t, "exp") && is(weir_input(t, 0), "log_softmax") ? weir_input(weir_input(t, 0), 0) : NULL;
 }
 
-/* Where a pass is only about to begin, because it will release the values: will it have one? It hangs on layers. */
+/* Where a pass is only about to begin, because it will release the values: will it have one? A mask that is made in a layer's scope does not. */
 static bool has_gradient(const weir_flow *f, const weir_tensor *t)
 {
 	int64_t at = weir_node(t).index;
 
-	return at >= 0 && at < f->records && (f->frees ? f->rec[at].from >= 0 : f->rec[at].has_delta);
+	return at >= 0 && at < f->records && (f->rec[at].has_delta || (f->rec[at].way & LEARNED));
 }
 
 /* Does t multiply its operand k, as a matrix, by what is learned? */
@@ -50,7 +50,23 @@ static bool multiplies(const weir_flow *f, const weir_tensor *t, int k)
 	int64_t at = other ? weir_node(other).index : -1;
 
 	if (!is(t, "matmul") && !(is(t, "linear") && k < 2)) return false;
-	return param_of(other) || (at >= 0 && f->rec[at].from >= 0);
+	return param_of(other) || (at >= 0 && f->rec[at].from >= 0 && (f->rec[at].way & LEARNED));
+}
+
+/* Marks the nodes that hang on a parameter, or on the input whose gradient is asked for. */
+static void mark_learned(weir_flow *f)
+{
+	for (int64_t i = 0; i < f->records; i++) {
+		weir_tensor *t = weir_tape_at(f->w, i);
+		bool learned = t && (i == f->when.asked || param_of(t));
+
+		for (int k = 0; t && is_float(t) && k < weir_node(t).inputs; k++) {
+			int64_t at = weir_node(weir_input(t, k)).index;
+
+			learned = learned || (at >= 0 && (f->rec[at].way & LEARNED));
+		}
+		f->rec[i].way = learned ? LEARNED : 0;
+	}
 }
 
 /* Marks the nodes whose values go on into such a product. Returns whether a softmax is among them. */
@@ -58,7 +74,7 @@ static bool mark(weir_flow *f)
 {
 	bool any = false;
 
-	for (int64_t i = 0; i < f->records; i++) f->rec[i].way = 0;
+	mark_learned(f);
 	for (int64_t i = f->records - 1; i >= 0; i--) {
 		const weir_tensor *t = weir_tape_at(f->w, i);
 

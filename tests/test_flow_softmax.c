@@ -292,7 +292,7 @@ static void nothing_to_choose(void **state)
 static void outputs_may_be_sure(void **state)
 {
 	(void)state;
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 5; i++) {
 		weir_ctx *w = open_ieee(WEIR_F32);
 		weir_module *l = weir_linear_new(w, WIDTH, CLASSES, WEIR_INIT_GLOROT);
 		weir_flow *f = watch_all(w);
@@ -302,10 +302,13 @@ static void outputs_may_be_sure(void **state)
 		x = weir_normal(w, WEIR_F32, 2, (int64_t[]){ 8, WIDTH }, 0, 1);
 		target = weir_full(w, WEIR_F32, 2, (int64_t[]){ CLASSES, 1 }, 0.5);
 		z = weir_forward(l, x);
+		weir_scope_begin(w, "loss");
+		if (i == 4) target = weir_square(target); /* the bins' values, whose mean is the output */
 		p = i == 1 ? weir_exp(weir_log_softmax(z, -1)) : weir_softmax(z, -1);
 		if (i == 2) loss = weir_sum_all(weir_mul(p, weir_log_softmax(z, -1))); /* entropy */
-		else if (i == 3) loss = weir_sum_all(weir_matmul(p, target));
+		else if (i >= 3) loss = weir_sum_all(weir_matmul(p, target));
 		else loss = weir_sum_all(weir_square(weir_affine(p, 1, -0.2)));
+		weir_scope_end(w);
 		weir_backward(loss);
 		assert_true(weir_flow_step(f, loss));
 		assert_true(weir_flow_verdict(f) < WEIR_FLOW_VANISHING);
@@ -442,19 +445,24 @@ static void thresholds(void **state)
 	}
 }
 
+static weir_ctx *open_freeing(void)
+{
+	weir_options o;
+
+	weir_options_init(&o);
+	o.handler = NULL;
+	o.threads = 1;
+	o.free_values = true;
+	return weir_open(&o);
+}
+
 /* Where backward releases values, softmaxes are looked at before: the same verdict, layer and cause. */
 static void gone_values(void **state)
 {
 	(void)state;
 	for (int kind = 0; kind < 3; kind++) {
-		weir_options o;
-		net a;
+		net a = make_in(open_freeing(), 2, 1);
 
-		weir_options_init(&o);
-		o.handler = NULL;
-		o.threads = 1;
-		o.free_values = true;
-		a = make_in(weir_open(&o), 2, 1);
 		if (kind == 1) scale_weights(part(&a, 1, 0), 1e5);
 		a.unscaled = kind == 2;
 		if (kind == 2) a.f->options.shut_rows = 0.3;
@@ -464,6 +472,40 @@ static void gone_values(void **state)
 		if (kind == 1) assert_verdict(&a, WEIR_FLOW_SATURATED, "initial weights", "net.1", "net.1");
 		if (kind == 2) assert_verdict(&a, WEIR_FLOW_SATURATED, "scale of the logits", "net.0", "net.0");
 		close_fine(a.w);
+	}
+}
+
+/* A mask inside of the layer's scope, or made by operations there, is no score: the same rows count, with the same numbers. */
+static void masks_where_values_go(void **state)
+{
+	(void)state;
+	for (hidden m = NONE; m <= CAUSAL_LARGE; m++) {
+		weir_flow_layer got[2];
+
+		for (int frees = 0; frees < 2; frees++) {
+			net a = make_in(frees ? open_freeing() : weir_open(NULL), 1, 2);
+			weir_tensor *x, *p;
+
+			a.mask = m;
+			x = data(&a, WEIR_F32, 1);
+			weir_scope_begin(a.w, "block");
+			p = weir_softmax(masked(&a, weir_matmul(split(&a, weir_forward(part(&a, 0, 0), x)),
+								weir_transpose(split(&a, x), -1, -2))),
+					 -1);
+			a.loss = weir_mean_all(weir_square(weir_matmul(p, split(&a, weir_forward(part(&a, 0, 2), x)))));
+			weir_scope_end(a.w);
+			weir_backward(a.loss);
+			assert_true(weir_flow_step(a.f, a.loss));
+			got[frees] = (weir_flow_layer){ 0 };
+			for (int64_t i = 0; i < weir_flow_layer_count(a.f); i++) {
+				if (weir_flow_layer_at(a.f, i)->softmax_rows) got[frees] = *weir_flow_layer_at(a.f, i);
+			}
+			close_fine(a.w);
+		}
+		assert_int_equal(got[0].softmax_rows, 2 * BATCH * (m == NONE ? TOKENS : TOKENS - 1));
+		assert_int_equal(got[1].softmax_rows, got[0].softmax_rows);
+		assert_true(got[1].softmax_slope == got[0].softmax_slope);
+		assert_true(got[1].softmax_shut == got[0].softmax_shut);
 	}
 }
 
@@ -484,6 +526,7 @@ int main(void)
 		cmocka_unit_test(masked_entries_do_not_count),
 		cmocka_unit_test(thresholds),
 		cmocka_unit_test(gone_values),
+		cmocka_unit_test(masks_where_values_go),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
