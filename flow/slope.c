@@ -12,6 +12,7 @@ static bool comparable(const weir_flow *f, const way *y, int64_t l)
 
 typedef struct points {
 	double n, sx, sy, sxx, sxy, syy, largest;
+	double first, end; /* depths */
 } points;
 
 /* Sums over the layers: of the coordinates in the first pass, of the products around their means in the second. */
@@ -28,6 +29,8 @@ static void take(const weir_flow *f, const way *y, bool all, bool second, points
 			x -= s->sx / s->n, b -= s->sy / s->n;
 			s->sxx += x * x, s->sxy += x * b, s->syy += b * b;
 		} else {
+			s->first = s->n > 0 && s->first < x ? s->first : x;
+			s->end = s->n > 0 && s->end > x ? s->end : x;
 			s->n += 1, s->sx += x, s->sy += b;
 			s->largest = b * b > s->largest ? b * b : s->largest;
 		}
@@ -46,19 +49,21 @@ static bool breaks_off(const weir_flow *f)
 	return false;
 }
 
+/* Those that can be compared, if they reach over half of the depth: else, as in a recurrent cell with two states, they are what stands around
+ * the network's body, and every layer is taken. */
 void weir__flow_slope(weir_flow *f, const way *y)
 {
 	weir_flow_summary *s = &f->sum;
-	points p = { .n = 0 };
+	points p = { .n = 0 }, whole = { .n = 0 };
 	bool all = false;
 
 	s->gain_per_layer = s->bits_per_layer = s->r2 = UNKNOWN;
 	if (breaks_off(f)) return;
 	take(f, y, all, false, &p);
-	if (p.n < 2) {
+	take(f, y, true, false, &whole);
+	if (p.n < 2 || 2 * (p.end - p.first) < whole.end - whole.first) {
 		all = true;
-		p = (points){ .n = 0 };
-		take(f, y, all, false, &p);
+		p = whole;
 	}
 	if (p.n < 2) return;
 	take(f, y, all, true, &p);

@@ -122,13 +122,42 @@ static void nothing_left(void **state)
 	close_fine(w);
 }
 
+/* A cell with two states, as an LSTM's h and c: no node has all of the gradient, but behind the last call. The slope is the cell's all the same,
+ * and not that of the head alone. */
+static void two_states(void **state)
+{
+	weir_ctx *w = open_ieee(WEIR_F64);
+	weir_flow *f = watch_all(w);
+	weir_tensor *u = weir_param_new(w, "u", WEIR_F64, 2, (int64_t[]){ WIDTH, WIDTH }),
+		    *v = weir_param_new(w, "v", WEIR_F64, 2, (int64_t[]){ WIDTH, WIDTH }), *h, *c, *loss;
+	weir_module *head = weir_linear_new(w, WIDTH, WIDTH, WEIR_INIT_HE);
+	double half[WIDTH * WIDTH] = { 0 };
+
+	(void)state;
+	for (int i = 0; i < WIDTH; i++) half[i * (WIDTH + 1)] = 0.5;
+	assert_true(weir_write_f64(u, half, WIDTH * WIDTH) && weir_write_f64(v, half, WIDTH * WIDTH));
+	h = weir_normal(w, WEIR_F64, 2, (int64_t[]){ 4, WIDTH }, 0, 1);
+	c = weir_normal(w, WEIR_F64, 2, (int64_t[]){ 4, WIDTH }, 0, 1);
+	for (int t = 0; t < TIMES; t++) {
+		weir_scope_begin(w, "cell");
+		c = weir_linear(c, v, NULL);
+		h = weir_linear(weir_add(h, c), u, NULL);
+		weir_scope_end(w);
+	}
+	loss = weir_sum_all(weir_forward(head, h));
+	weir_backward(loss);
+	assert_true(weir_flow_step(f, loss));
+	assert_fine(w);
+	assert_near(weir_flow_summary_of(f)->gain_per_layer, 0.5, 0.02);
+	assert_true(weir_flow_summary_of(f)->f32.overflow == INFINITY);
+	close_fine(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(through_time),
-		cmocka_unit_test(with_inputs),
-		cmocka_unit_test(none),
-		cmocka_unit_test(nothing_left),
+		cmocka_unit_test(through_time), cmocka_unit_test(with_inputs), cmocka_unit_test(none),
+		cmocka_unit_test(nothing_left), cmocka_unit_test(two_states),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
