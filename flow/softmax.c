@@ -50,7 +50,7 @@ static bool multiplies(const weir_flow *f, const weir_tensor *t, int k)
 	int64_t at = other ? weir_node(other).index : -1;
 
 	if (!is(t, "matmul") && !(is(t, "linear") && k < 2)) return false;
-	return param_of(other) || (at >= 0 && f->rec[at].from >= 0 && (f->rec[at].way & LEARNED));
+	return param_of(other) || (at >= 0 && f->rec[at].from >= 0 && has_gradient(f, other));
 }
 
 /* Marks the nodes that hang on a parameter, or on the input whose gradient is asked for. */
@@ -60,11 +60,8 @@ static void mark_learned(weir_flow *f)
 		weir_tensor *t = weir_tape_at(f->w, i);
 		bool learned = t && (i == f->when.asked || param_of(t));
 
-		for (int k = 0; t && is_float(t) && k < weir_node(t).inputs; k++) {
-			int64_t at = weir_node(weir_input(t, k)).index;
-
-			learned = learned || (at >= 0 && (f->rec[at].way & LEARNED));
-		}
+		for (int k = 0; t && is_float(t) && k < weir_node(t).inputs; k++)
+			learned = learned || has_gradient(f, weir_input(t, k));
 		f->rec[i].way = learned ? LEARNED : 0;
 	}
 }
@@ -117,9 +114,8 @@ static const void *below_mask(const weir_flow *f, const weir_tensor *z)
 		if (scores) return NULL;
 		scores = x;
 	}
-	return scores && weir_numel(scores) == weir_numel(z) && weir_dtype_of(scores) == weir_dtype_of(z)
-		       ? value_of(scores)
-		       : NULL;
+	if (!scores || weir_numel(scores) != weir_numel(z) || weir_dtype_of(scores) != weir_dtype_of(z)) return NULL;
+	return value_of(scores);
 }
 
 /* A view that was given back, as that of a softmax along another axis than the last, made again: the caller rewinds the tape. */
