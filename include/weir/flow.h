@@ -227,7 +227,8 @@ typedef struct weir_flow_summary {
 	weir_flow_curvature curvature;
 	double own_share; /* measuring's share of the time between the ends of steps; NaN before the third step */
 	weir_verdict verdict;
-	const char *cause; /* "activation", "initial weights", "depth", "learning rate", "data scale", or NULL */
+	/* "activation", "initial weights", "depth", "learning rate", "data scale", "scale of the logits", or NULL. */
+	const char *cause;
 	int64_t first_layer, last_layer; /* the range the verdict speaks of, as indices of layers */
 	char evidence[256];              /* one line: what the verdict rests on */
 	/* Over all steps so far. Only an inf or NaN that reaches the loss or a parameter's gradient counts: a masked one does no harm. */
