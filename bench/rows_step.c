@@ -50,8 +50,7 @@ static void *begin(const ask *a)
 
 static void step(work *t)
 {
-	weir_clip_norm(t->m, clip_to(t->steps++));
-	weir_optim_step(t->optim);
+	weir_optim_clip_step(t->optim, clip_to(t->steps++));
 }
 
 static int check(void *state, double *values)

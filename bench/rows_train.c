@@ -122,16 +122,9 @@ static void *hvp_begin(const ask *a)
 
 static void multiply(hessian *h)
 {
-	weir_tensor *sum = NULL;
-
 	if (h->reused) weir_rewind(h->w, h->recorded, NULL, 0);
 	else record(h);
-	for (int i = 0; i < h->n; i++) {
-		weir_tensor *part = weir_sum_all(weir_mul(h->gradient[i], h->v[i]));
-
-		sum = sum ? weir_add(sum, part) : part;
-	}
-	weir_grad(sum, h->param, h->n, h->product, 0);
+	weir_vjps(h->w, h->gradient, h->v, h->n, h->param, h->n, h->product, 0);
 }
 
 /* Of the first weight's part of the product. */

@@ -363,8 +363,10 @@ static void measure_thin(weir_flow *f)
 	if (!weir__flow_same_layers(f)) return;
 	for (int64_t i = 0; i < f->count; i++) {
 		layer *l = &f->layers[i];
+		bool none = !(l->public.delta_norm > 0);
 
 		l->public.delta_norm = l->last < f->norms ? f->norm[l->last] : UNKNOWN;
+		if (none && l->public.delta_norm > 0) f->when.arrived = true;
 	}
 }
 
@@ -425,6 +427,8 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	if (!whole && f->sum.verdict == WEIR_FLOW_NONFINITE && is_finite(f->sum.loss) &&
 	    is_finite(f->sum.param_grad_norm))
 		f->when.requested = true; /* it is over */
+	if (f->when.arrived && f->sum.verdict != WEIR_FLOW_HEALTHY)
+		f->when.requested = true; /* perhaps it was for want of that */
 	if (f->when.partial && (f->when.alarm & ALARM_TINY) && !f->sum.first_subnormal[1].found)
 		f->when.requested = true; /* the next step tells where */
 	f->steps++;

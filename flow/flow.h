@@ -97,6 +97,7 @@ typedef struct schedule {
 	int64_t cycle;                  /* steps since the last one */
 	bool looked;                    /* the values of this step were looked at, although no hook saw them */
 	bool partial;                   /* so were its gradients, but for those before the alarm */
+	bool arrived;                   /* in a thin step: a gradient, where there was none or zero before */
 	bool begun;                     /* this step's first gradient has come */
 	uint64_t shape, measured_shape; /* of the nodes that got a gradient: in this step, in the measured one */
 	int64_t asked;                  /* node whose gradient whole steps alone ask for: no part of the shape; or -1 */

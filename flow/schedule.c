@@ -70,7 +70,7 @@ void weir__flow_begin_step(weir_flow *f)
 	schedule *s = &f->when;
 
 	s->whole = !f->steps || s->requested || f->steps >= s->next;
-	s->requested = s->looked = s->partial = s->begun = false;
+	s->requested = s->looked = s->partial = s->begun = s->arrived = false;
 	s->alarm = 0;
 	s->idle = true;
 	if (s->whole) {

@@ -655,6 +655,29 @@ static void beside_the_deepest_way(void **state)
 	}
 }
 
+/* A head of zeros passes nothing back at first; once it has moved, what was said of the first step does not stand until the next whole one. */
+static void it_is_over(void **state)
+{
+	net a = chain(4, (double[]){ 1, 1, 1, 0 });
+	weir_tensor *head = weir_module_parameter(weir_list_at(a.list, 3), 0);
+	double v[N * N] = { 0 };
+
+	(void)state;
+	weir_flow_stop(a.f);
+	a.f = weir_flow_watch(a.w, NULL); /* as it is by default: a whole measurement now and then */
+	a.s = weir_flow_summary_of(a.f);
+	run(&a, WEIR_ACT_IDENTITY, 1, 1);
+	assert_true(a.s->verdict != WEIR_FLOW_HEALTHY);
+	for (int i = 0; i < N; i++) v[i * N + i] = 1;
+	weir_tape_reset(a.w);
+	assert_true(weir_write_f64(head, v, N * N));
+	run(&a, WEIR_ACT_IDENTITY, 1, 1); /* sees that a gradient arrives, and asks for the next step */
+	run(&a, WEIR_ACT_IDENTITY, 1, 1);
+	assert_int_equal(a.s->verdict, WEIR_FLOW_HEALTHY);
+	assert_int_equal(a.s->measured, 2);
+	assert_int_equal(weir_close(a.w), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -679,6 +702,7 @@ int main(void)
 		cmocka_unit_test(budget),
 		cmocka_unit_test(beside_the_deepest_way),
 		cmocka_unit_test(branches),
+		cmocka_unit_test(it_is_over),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
