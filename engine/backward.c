@@ -594,7 +594,7 @@ static bool loop(pass *p)
 	for (int64_t i = p->n; i-- > p->first;) {
 		weir_tensor *t = w->tape[i], *g = p->g[i - p->first];
 		bool keep = false, late;
-		double norm;
+		double norm = __builtin_nan("");
 
 		if (!g) continue;
 		g = contiguous(p, g);

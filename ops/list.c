@@ -9,11 +9,7 @@ static const weir_op *const list[] = {
 #include "ops/ops.def"
 #undef WEIR_PRIMITIVE
 #undef WEIR_COMPOSED
-	&weir_op_unslice,
-	&weir_op_normal_cdf,
-	&weir_op_normal_pdf,
-	&weir_op_tanh_vjp,
-	NULL,
+	&weir_op_unslice, &weir_op_normal_cdf, &weir_op_normal_pdf, &weir_op_tanh_vjp, NULL,
 };
 
 const weir_op *const *weir_op_list(void)

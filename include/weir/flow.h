@@ -114,14 +114,14 @@ typedef struct weir_flow_layer {
 	int64_t units,
 		dead_units; /* units of its last activation, and those that passed nothing in the last epoch; -1: not known */
 	double delta_median,
-		delta_spread; /* median and 1.4826 MAD of log₂ ‖delta‖ over the window, finite values only */
-	int64_t spikes;       /* steps so far whose ‖delta‖ was a spike */
-	bool spike;           /* this step's is */
+		delta_spread;   /* median and 1.4826 MAD of log₂ ‖delta‖ over the window, finite values only */
+	int64_t spikes;         /* steps so far whose ‖delta‖ was a spike */
+	bool spike;             /* this step's is */
 	double param_grad_norm; /* ‖dL/d parameters‖ as accumulated, before any clipping; NaN for calls of a module that is called several times: the
 				 * sum over them is weir_flow_whole's */
-	double update_ratio;                   /* largest of its parameters' */
-	double out_zeros;                      /* share of exact zeros in the output */
-	double zeros;                          /* share of exact zeros in the gradient at the output */
+	double update_ratio;    /* largest of its parameters' */
+	double out_zeros;       /* share of exact zeros in the output */
+	double zeros;           /* share of exact zeros in the gradient at the output */
 	int64_t subnormals, nonfinite;         /* counts in the gradient at the output */
 	int64_t out_subnormals, out_nonfinite; /* counts in the output */
 } weir_flow_layer;
