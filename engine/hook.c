@@ -1,15 +1,14 @@
 /* hook.c: hooks, the public way to look at what flows. One list, in the order set; a hook removed while hooks run is freed afterwards.
- * Long, because setting hooks, telling them and taking their answers are read together.
- * It is longer than most because the calls and the norms that they need are read together. */
+ * It is longer than most because setting hooks, calling them and taking the norms that they need are read together. */
 #include "engine/hook.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "engine/op.h"
 #include "engine/profile.h"
 #include "engine/tape.h"
 #include "kernels/squares.h"
+#include "kernels/threads.h"
 
 void weir_hook_options_init(weir_hook_options *o)
 {
@@ -154,14 +153,6 @@ void weir__hooks_charge(weir_ctx *w, int64_t n)
 double weir_hook_seconds(const weir_ctx *w)
 {
 	return w->hook_seconds;
-}
-
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 void weir__hooks_rewind(weir_ctx *w, int64_t index)
@@ -342,7 +333,7 @@ static weir_tensor *call_hooks(running *run, bool record)
 {
 	weir_ctx *w = run->e.ctx;
 	const char *outer = w->outer;
-	double begin = w->hook_clock ? seconds() : 0;
+	int64_t begin = w->hook_clock ? weir__clock() : 0;
 
 	weir__span_begin(w);
 	w->in_hook++;
@@ -359,7 +350,7 @@ static weir_tensor *call_hooks(running *run, bool record)
 	w->outer = outer;
 	w->in_hook--;
 	purge(w);
-	if (w->hook_clock) w->hook_seconds += seconds() - begin;
+	if (w->hook_clock) w->hook_seconds += 1e-9 * (double)(weir__clock() - begin);
 	weir__span_end(w, WEIR_SPAN_HOOKS, "hooks");
 	return weir_ok(w) ? run->e.value : w->bad;
 }

@@ -8,19 +8,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "engine/op.h"
 #include "engine/safe_write.h"
 #include "engine/tape.h"
-
-int64_t weir__profile_clock(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
+#include "kernels/threads.h"
 
 /* ---- booking ---- */
 
@@ -70,7 +62,7 @@ void weir__profile_push(weir_ctx *w)
 	} else if (p->room) {
 		p->dropped++;
 	}
-	p->stack[p->depth] = (weir_span_frame){ .e = e, .begin = weir__profile_clock() - p->start };
+	p->stack[p->depth] = (weir_span_frame){ .e = e, .begin = weir__clock() - p->start };
 	if (e) e->begin = p->stack[p->depth].begin;
 	p->depth++;
 }
@@ -139,7 +131,7 @@ void weir__profile_pop(weir_ctx *w, weir_span_kind kind, const char *name, const
 	}
 	if (!p->depth) return; /* began before the profile did */
 	f = &p->stack[--p->depth];
-	spent = weir__profile_clock() - p->start - f->begin;
+	spent = weir__clock() - p->start - f->begin;
 	number = row_of(p, kind, name);
 	r = &p->rows[number];
 	r->calls++;
@@ -207,7 +199,7 @@ bool weir_profile_begin(weir_ctx *w, const char *path)
 	if (path && (p->path = weir__text_copy(w, path)))
 		p->room = weir__alloc(w, WEIR_PROFILE_BYTES + WEIR_PROFILE_TEXT, WEIR_ALIGN);
 	if (path && !p->room) drop(w);
-	else p->start = weir__profile_clock();
+	else p->start = weir__clock();
 	return weir_ok(w);
 }
 

@@ -50,7 +50,6 @@ typedef struct weir_profile {
 	int64_t dropped, inside; /* events without room; time in spans that are in no other */
 } weir_profile;
 
-int64_t weir__profile_clock(void); /* ns */
 /* False after reporting IO. */
 bool weir__profile_write(weir_ctx *w);
 bool weir__profile_complain(weir_ctx *w, const char *who, const char *path, const weir__write_error *e);

@@ -5,6 +5,7 @@
 #include "engine/profile_kept.h"
 #include "engine/safe_write.h"
 #include "kernels/cpu.h"
+#include "kernels/threads.h"
 
 enum { FLUSH = WEIR_PROFILE_TEXT / 2 }; /* of text that waits to be written */
 
@@ -139,7 +140,7 @@ int64_t weir_profile_rows(const weir_ctx *w, weir_profile_row *rows, int64_t n)
 	double whole;
 
 	if (!p) return 0;
-	whole = (double)(weir__profile_clock() - p->start);
+	whole = (double)(weir__clock() - p->start);
 	for (int64_t i = 0; i < n && (r = next_row(p, r)); i++) rows[i] = row_shown(r, whole);
 	return p->n_rows;
 }
@@ -158,7 +159,7 @@ static void put_cell(weir__text *line, double x, int digits, size_t width)
 
 static bool put_row(FILE *file, const weir_span_row *of, const char *kind, const weir_profile *p)
 {
-	weir_profile_row r = row_shown(of, (double)(weir__profile_clock() - p->start));
+	weir_profile_row r = row_shown(of, (double)(weir__clock() - p->start));
 	double seconds = r.seconds > 0 ? r.seconds : 1;
 	char room[256];
 	weir__text line;
@@ -198,7 +199,7 @@ bool weir_profile_print(weir_ctx *w, int64_t n, FILE *file)
 			  p ? "file is NULL" : "no profile is being kept");
 		return false;
 	}
-	outside.own = weir__profile_clock() - p->start;
+	outside.own = weir__clock() - p->start;
 	good = fwrite(head, 1, sizeof head - 1, file) == sizeof head - 1;
 	for (int64_t i = 0; good && (last = next_row(p, last)); i++) {
 		if (!n || i < n) good = put_row(file, last, kinds[last->kind], p);

@@ -185,19 +185,10 @@ ROW void layer_norm_vjp_rows(void *gx, double *sums, const void *x, const void *
 	}
 }
 
-#define BOTH(name, params, ...)                  \
-	void KERN(name##_f32) params             \
-	{                                        \
-		name##_rows(__VA_ARGS__, false); \
-	}                                        \
-	void KERN(name##_f64) params             \
-	{                                        \
-		name##_rows(__VA_ARGS__, true);  \
-	}
-
-BOTH(layer_norm, (void *y, const void *x, const void *weight, const void *bias, double eps, int64_t rows, int64_t n), y,
-     x, weight, bias, eps, rows, n)
-BOTH(layer_norm_vjp,
-     (void *gx, double *sums, const void *x, const void *weight, const void *gy, double eps, int64_t rows,
-      int64_t stride, int64_t n, bool add),
-     gx, sums, x, weight, gy, eps, rows, stride, n, add)
+ROWS_BOTH(layer_norm,
+	  (void *y, const void *x, const void *weight, const void *bias, double eps, int64_t rows, int64_t n), y, x,
+	  weight, bias, eps, rows, n)
+ROWS_BOTH(layer_norm_vjp,
+	  (void *gx, double *sums, const void *x, const void *weight, const void *gy, double eps, int64_t rows,
+	   int64_t stride, int64_t n, bool add),
+	  gx, sums, x, weight, gy, eps, rows, stride, n, add)

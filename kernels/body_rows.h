@@ -129,4 +129,15 @@ VEC double first(vd v)
 	return f[0];
 }
 
+/* The kernel of kern.def in both types, by way of name_rows(..., wide). */
+#define ROWS_BOTH(name, params, ...)             \
+	void KERN(name##_f32) params             \
+	{                                        \
+		name##_rows(__VA_ARGS__, false); \
+	}                                        \
+	void KERN(name##_f64) params             \
+	{                                        \
+		name##_rows(__VA_ARGS__, true);  \
+	}
+
 #endif

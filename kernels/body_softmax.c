@@ -202,24 +202,15 @@ ROW void cross_entropy_vjp_rows(void *gx, const void *x, const void *labels, boo
 	}
 }
 
-#define BOTH(name, params, ...)                  \
-	void KERN(name##_f32) params             \
-	{                                        \
-		name##_rows(__VA_ARGS__, false); \
-	}                                        \
-	void KERN(name##_f64) params             \
-	{                                        \
-		name##_rows(__VA_ARGS__, true);  \
-	}
-
-BOTH(softmax, (void *y, const void *x, int64_t rows, int64_t n), y, x, rows, n)
-BOTH(log_softmax, (void *y, const void *x, int64_t rows, int64_t n), y, x, rows, n)
-BOTH(softmax_vjp, (void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add), gx, y, gy, rows, n, add)
-BOTH(log_softmax_vjp, (void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add), gx, y, gy, rows, n,
-     add)
-BOTH(cross_entropy, (void *loss, const void *x, const void *labels, bool wide, int64_t rows, int64_t n), loss, x,
-     labels, wide, rows, n)
-BOTH(cross_entropy_vjp,
-     (void *gx, const void *x, const void *labels, bool wide, const void *g, int64_t gstep, int64_t rows, int64_t n,
-      bool add),
-     gx, x, labels, wide, g, gstep, rows, n, add)
+ROWS_BOTH(softmax, (void *y, const void *x, int64_t rows, int64_t n), y, x, rows, n)
+ROWS_BOTH(log_softmax, (void *y, const void *x, int64_t rows, int64_t n), y, x, rows, n)
+ROWS_BOTH(softmax_vjp, (void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add), gx, y, gy, rows, n,
+	  add)
+ROWS_BOTH(log_softmax_vjp, (void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add), gx, y, gy,
+	  rows, n, add)
+ROWS_BOTH(cross_entropy, (void *loss, const void *x, const void *labels, bool wide, int64_t rows, int64_t n), loss, x,
+	  labels, wide, rows, n)
+ROWS_BOTH(cross_entropy_vjp,
+	  (void *gx, const void *x, const void *labels, bool wide, const void *g, int64_t gstep, int64_t rows,
+	   int64_t n, bool add),
+	  gx, x, labels, wide, g, gstep, rows, n, add)

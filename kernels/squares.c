@@ -2,7 +2,8 @@
 #include "kernels/squares.h"
 
 #include <string.h>
-#include <time.h>
+
+#include "kernels/threads.h"
 
 enum {
 	BLOCK = 128,  /* of weir__sumsq; a multiple of its lanes */
@@ -64,24 +65,16 @@ double weir__squares_norm(const weir_squares *s, int threads)
 	return __builtin_sqrt(sum);
 }
 
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 double weir__squares_rate(void)
 {
 	enum { TRIES = 5, ROUNDS = 16 };
 	_Alignas(64) float y[WEIR_CHUNK / 2];
 	weir_squares s = { .t = WEIR_F32, .y = y, .n = WEIR_CHUNK / 2, .chunk = (double[1]){ 0 } };
-	double best = 0;
+	int64_t best = 0;
 
 	for (int i = 0; i < WEIR_CHUNK / 2; i++) y[i] = 1.0f;
 	for (int i = 0; i < TRIES; i++) {
-		double begin = seconds(), took;
+		int64_t begin = weir__clock(), took;
 
 		for (int r = 0; r < ROUNDS; r++) {
 			weir_squares_walk k;
@@ -89,8 +82,8 @@ double weir__squares_rate(void)
 			weir__squares_begin(&k, &s, 0, s.n);
 			weir__squares_upto(&k, s.n);
 		}
-		took = seconds() - begin;
+		took = weir__clock() - begin;
 		if (!i || took < best) best = took;
 	}
-	return best / ROUNDS / (double)s.n;
+	return 1e-9 * (double)best / ROUNDS / (double)s.n;
 }

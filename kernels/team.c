@@ -1,4 +1,4 @@
-/* team.c: a team of workers that stays awake between the regions of a step.
+/* team.c: a team of workers that stays awake between the regions of a step; in builds with -DWEIR_OPENMP=OFF.
  *
  * Worker i does piece i of each region, the host piece 0. Host and worker speak through two cache lines: `call`, where the host writes a
  * piece and what it is, and `answer`, where the worker writes how far it has come. The state of a call is
@@ -213,19 +213,13 @@ weir_region_times weir__team_run(const weir_region *r)
 	return t;
 }
 
-static void nothing(void *arg, int64_t begin, int64_t end)
+int64_t weir__team_ping(const weir_region *empty)
 {
-	(void)arg, (void)begin, (void)end;
-}
-
-int64_t weir__team_ping(int pieces)
-{
-	weir_region r = { .pieces = pieces, .n = pieces, .grain = 1, .grains = pieces, .fn = nothing };
 	int64_t begun = weir__clock();
 	worker *w = mine.first;
 
-	offer(&mine, &r);
-	for (int i = 1; i < pieces; i++, w = w->next) await_answer(w, mine.round);
+	offer(&mine, empty);
+	for (int i = 1; i < empty->pieces; i++, w = w->next) await_answer(w, mine.round);
 	return weir__clock() - begun;
 }
 

@@ -1,5 +1,5 @@
-/* team.h: the threads that a host thread has, as threads.c uses them. Two make it: team.c, workers of the library's own, and
- * team_openmp.c, where the build says WEIR_OPENMP. */
+/* team.h: the threads that a host thread has, as threads.c uses them. Two files make it, and a build has one of them:
+ * team_openmp.c, by default, and with -DWEIR_OPENMP=OFF team.c, workers of the library's own. */
 #ifndef WEIR_KERNELS_TEAM_H
 #define WEIR_KERNELS_TEAM_H
 
@@ -25,9 +25,6 @@ typedef struct weir_piece {
 weir_piece weir__piece(const weir_region *r, int i);
 void weir__run_piece(const weir_piece *p);
 
-/* Nanoseconds of a clock that only goes forward. */
-int64_t weir__clock(void);
-
 /* Whether the calling thread can have a team of that many, itself included; makes it. Not again once it could not. */
 bool weir__team_of(int threads);
 int weir__team_refused(void); /* weir__threads_degraded() */
@@ -44,7 +41,7 @@ typedef struct weir_region_times {
 /* Runs the pieces side by side, on a team that can be had. */
 weir_region_times weir__team_run(const weir_region *r);
 
-/* How long a region of so many empty pieces takes, each on a thread of its own: once. */
-int64_t weir__team_ping(int pieces);
+/* How long a region takes whose pieces are empty, each on a thread of its own: once. */
+int64_t weir__team_ping(const weir_region *empty);
 
 #endif

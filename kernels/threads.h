@@ -5,8 +5,9 @@
  * bits either way, and no choice that hangs on time can change one.
  *
  * Each host thread has a team of its own, made when it first needs one and ended with it. Between the regions of a training step
- * the team stays awake, a fifth of a millisecond at most; then it sleeps. Serially run: one grain, a region inside another region or
- * inside a parallel region of the host's OpenMP, a child of fork(), and where the threads can't be had. */
+ * the library's own team stays awake, a fifth of a millisecond at most; then it sleeps (OpenMP's does as its runtime is told).
+ * Serially run: one grain, a region inside another region or inside a parallel region of the host's OpenMP, a child of fork(),
+ * and where the threads can't be had. */
 #ifndef WEIR_KERNELS_THREADS_H
 #define WEIR_KERNELS_THREADS_H
 
@@ -39,6 +40,9 @@ int weir__threads_degraded(void);
 
 /* True in a child of fork() whose parent had run regions. */
 bool weir__threads_forked(void);
+
+/* Nanoseconds of a clock that only goes forward. */
+int64_t weir__clock(void);
 
 /* pthread_create; a test puts a failing one here. */
 typedef int weir_thread_create_fn(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg);
