@@ -1,4 +1,5 @@
-/* tensor.c: headers and storage; creating, reading, writing, naming, keeping, sharing. */
+/* tensor.c: headers and storage: making, keeping, dropping and sharing tensors, and the checks that every call makes of them. Values are read, written and
+ * named in access.c. It is longer than most because all that counts references to storage is read together. */
 #include "engine/tensor.h"
 
 #include <stdatomic.h>

@@ -3,12 +3,12 @@
  *
  * A tile of C is held in registers while k runs: each step loads one row of B in whole vectors, and for each row of
  * the tile one element of A, which is multiplied with them. Rows and vectors are constants of the code, so there is
- * one function for each pair and no lane is spent on rows that aren't there: AVX-512 1 to 14 rows by 1 or 2
- * vectors, AVX2 1 to 6 by 1 (two registers). A tile of few rows is wider, or its multipliers would wait for
+ * one function for each pair and no lane is spent on rows that aren't there: AVX-512 has 1 to 14 rows by 1 to 16
+ * vectors, AVX2 1 to 6 by 1 to 4 (of two registers). A tile of few rows is wider, or its multipliers would wait for
  * each other. A is read in place whatever its strides: rows go in threes, one pointer each, which is what fits
- * into an x86 address (p, p + s, p + 2 s).
+ * into an x86 address (p, p + s, p + 2 s). In the generic kernels the same are plain loops over up to 8 rows.
  *
- * The file includes itself for f32 and for f64. */
+ * The file includes itself for f32 and for f64. It is long for the lists of rows and vectors that make the functions. */
 #ifndef REAL
 
 #include <math.h>

@@ -36,7 +36,7 @@ typedef struct weir_gemm {
 } weir_gemm;
 
 /* Bytes that weir__gemm needs for this product, aligned to 64; 0 is possible. t is WEIR_F32 or WEIR_F64.
- * Depends on the sizes, the strides, mode and threads alone. */
+ * Depends on the sizes, the strides, mode, threads and what weir__threads_for() says: no region may run between it and the product. */
 size_t weir__gemm_workspace(weir_dtype t, const weir_gemm *g, int threads);
 
 /* Does it. Runs on fewer threads where the product is small. */

@@ -1,8 +1,8 @@
 /* optim.h: one step of an optimiser over contiguous memory, in one pass.
  *
  * Both kernels read g, w and the states and write w and the states, element by element, in the type of the parameter; hyper-parameters are
- * f64 and rounded once. Where the gradients are clipped, g is what weir__clip_TYPE_ISA() would leave. The results may be the memory that was read. largest gets the largest magnitude written to w_out,
- * s_out[0] and s_out[1], NaN where one is written, so that the next step knows its operands without reading them. */
+ * f64 and rounded once. Where the gradients are clipped, g is what weir__clip_TYPE_ISA() would leave. The results may be the memory that was read. largest gets
+ * the largest magnitude written to w_out, s_out[0] and s_out[1], NaN where one is written, so that the next step knows its operands without reading them. */
 #ifndef WEIR_KERNELS_OPTIM_H
 #define WEIR_KERNELS_OPTIM_H
 

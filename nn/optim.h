@@ -1,4 +1,4 @@
-/* optim.h: what an optimiser is inside. optim.c runs steps, sgd.c and adam.c say what a step is. */
+/* optim.h: what an optimiser is inside. step.c runs steps, sgd.c and adam.c say what a step is. */
 #ifndef WEIR_NN_OPTIM_H
 #define WEIR_NN_OPTIM_H
 

@@ -1,5 +1,5 @@
 /* list.c: all primitive operations, for tools and tests: those of ops.def and the private ones that gradient rules
- * and composed functions use. */
+ * use and that have a gradient. */
 #include "ops/elementwise.h"
 #include "ops/shape.h"
 

@@ -1,5 +1,6 @@
 /* test_flow_passes.c: several backward passes in one step. Micro-batches give the report of the whole batch, however it is cut; the norms of parameters'
- * gradients are those of what the accumulators hold; two losses, on one tape or on two, count both. */
+ * gradients are those of what the accumulators hold; two losses, on one tape or on two, count both.
+ * Long, because each way to make a step of several passes is a case of its own. */
 #include "tests/flow_check.h"
 
 #include <math.h>

@@ -1,5 +1,5 @@
 /* test_flow_softmax.c: softmaxes inside of a network that are shut: the numbers beside their formula, attention whose logits are too large,
- * and attention that is sharp, masked, or at the end of a network, and is not. */
+ * and attention that is sharp, masked, or at the end of a network, and is not. Long, because each form of attention is a case of its own. */
 #include "tests/flow_check.h"
 
 #include "flow/verdict.h"

@@ -120,7 +120,8 @@ WEIR_API uint64_t weir_seed(const weir_ctx *w);
 WEIR_API const char *weir_build_info(void);
 WEIR_API const char *weir_kernels_in_use(void);
 
-/* The next number of the context's random streams; two streams never overlap. fill: n doubles uniform in [0, 1). */
+/* The number of a new random stream; two streams never overlap. The others give number `index` of a stream, which hangs on the seed and
+ * these two alone. */
 WEIR_API uint64_t weir_random_stream(weir_ctx *w);
 WEIR_API uint64_t weir_random_bits(const weir_ctx *w, uint64_t stream, uint64_t index);
 WEIR_API double weir_random_uniform(const weir_ctx *w, uint64_t stream, uint64_t index); /* in [0, 1), 53 bits */
@@ -271,8 +272,8 @@ WEIR_API bool weir_grad(weir_tensor *y, weir_tensor *const *xs, int n, weir_tens
 /* Vector-Jacobian product gxs[i] = gyᵀ · dy/dxs[i]; gy has y's shape and type. */
 WEIR_API bool weir_vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs,
 		       unsigned flags);
-/* The same for several results in one pass: gxs[i] = Σ gys[j]ᵀ · dys[j]/dxs[i]. With the gradients of one weir_grad() for ys, recorded, and a
- * vector for gys this is a Hessian-vector product. */
+/* The same for ny results in one pass: gxs[i] = Σ gys[j]ᵀ · dys[j]/dxs[i]; each gys[j] has the shape and type of ys[j]. With the gradients of one
+ * weir_grad() for ys, recorded (WEIR_CREATE_GRAPH), and a vector for gys this is a Hessian-vector product. */
 WEIR_API bool weir_vjps(weir_ctx *w, weir_tensor *const *ys, weir_tensor *const *gys, int ny, weir_tensor *const *xs,
 			int n, weir_tensor **gxs, unsigned flags);
 /* Are the values that y's gradient rule reads still there, and as they were in the forward pass? Where they are not, a vjp through y is
@@ -351,18 +352,19 @@ WEIR_API weir_hook *weir_on_forward(weir_ctx *w, weir_observer *observe, void *u
 /* From here on the time of every span is taken: operations, gradient rules, backward passes, hooks, modules, composed functions, an optimiser's
  * step, the tape's reset. path: where weir_profile_end(), or else weir_close(), writes them as a trace that chrome://tracing and
  * Perfetto open; tried at once, but not replaced before the end. NULL: no file, for the table alone. The environment variable WEIR_PROFILE
- * does the same for the first context that a process opens, until that asks for a profile itself. Reading the clock costs some 0.1 µs per span. A trace holds 32 MiB of events; what
- * comes after them stands in the table only, and is counted as "dropped". Errors: ARGUMENT (there is a profile already), IO, MEMORY. */
+ * does the same for the first context that a process opens, until that asks for a profile itself. Reading the clock costs some 0.1 µs per span.
+ * A trace holds 32 MiB of events; what comes after them stands in the table only, and is counted as "dropped". Errors: ARGUMENT (there is a
+ * profile already), HOOK, IO, MEMORY. */
 WEIR_API bool weir_profile_begin(weir_ctx *w, const char *path);
-/* Writes the file and forgets the profile. The old file stays whole where it can't be replaced. Works after an error, too. */
+/* Writes the file and forgets the profile. The old file stays whole where it can't be replaced. Works after an error, too. Returns whether the
+ * file was written. Errors: ARGUMENT (no profile), HOOK, IO. */
 WEIR_API bool weir_profile_end(weir_ctx *w);
 
 /* One line of the table: all spans of a kind and name. */
 typedef struct weir_profile_row {
 	const char *name; /* of the operation, module, function; valid until the profile ends */
-	const char *
-		kind; /* "forward", "fused" (made on the way by the one before), "gradient", "composed", "backward", "hooks",
-			     "module", "call" */
+	/* "forward", "fused", "gradient", "composed", "backward", "hooks", "module", "call": docs/profile.md says what they are. */
+	const char *kind;
 	int64_t calls;
 	double seconds; /* its own: without the spans inside */
 	double share;   /* of all the time since the profile began */
@@ -372,7 +374,7 @@ typedef struct weir_profile_row {
 /* Up to n rows, those with the most time of their own first; returns how many there are, 0 where no profile is kept. */
 WEIR_API int64_t weir_profile_rows(const weir_ctx *w, weir_profile_row *rows, int64_t n);
 /* The table of the first n of them, of all where n is 0; the last lines are what the others took, and the time outside of all spans. Returns
- * weir_ok(). */
+ * whether it was written. Errors: ARGUMENT (no profile, or file is NULL), IO. */
 WEIR_API bool weir_profile_print(weir_ctx *w, int64_t n, FILE *file);
 
 /* ---- operations ------------------------------------------------------------------------------------------- */

@@ -87,7 +87,8 @@ typedef struct weir_memory_plan {
 /* Fills plan for steps on inputs of this shape (its first axis is the batch) and an optimiser with so many moments: 0 for SGD, 1 with momentum, 2
  * for Adam; those that are there already are counted once. It is found by doing: one forward and one backward to the parameters, on zeros, in fresh
  * memory; then all is taken back: memory, tape and random streams are as before. Call it between weir_tape_reset() and the next forward. The loss is not part of it. Where nothing is recorded, or an
- * operation has no gradient, it is the peak of the forward alone. Returns weir_ok(). */
+ * operation has no gradient, it is the peak of the forward alone. Errors: ARGUMENT (moments outside of 0 .. 2), and those of the forward; then all of
+ * plan is 0. Returns weir_ok(). */
 WEIR_API bool weir_module_memory(weir_module *m, int rank, const int64_t *shape, int moments, weir_memory_plan *plan);
 
 /* A table of m: layer, kind, output shape, parameters, multiply-adds, bytes of activations, for an input of this shape; and the plan of
@@ -184,7 +185,8 @@ WEIR_API bool weir_optim_is_bad(const weir_optim *o); /* the optimiser of a fail
  * inf or NaN into any parameter or state is the error NONFINITE and changes nothing. Returns weir_ok(). */
 WEIR_API bool weir_optim_step(weir_optim *o);
 /* weir_clip_norm() over the parameters that step, and the step, in one pass over memory, to the same bits; gradients that are kept stay as
- * they were. Returns the norm before; NaN after an error, and nothing was changed. */
+ * they were. Returns the norm before. Errors: ARGUMENT (max_norm negative or not finite), NONFINITE (as those two functions); then NaN, and nothing
+ * was changed. */
 WEIR_API double weir_optim_clip_step(weir_optim *o, double max_norm);
 WEIR_API void weir_optim_zero_grad(weir_optim *o);
 WEIR_API int64_t weir_optim_steps(const weir_optim *o);
@@ -192,7 +194,7 @@ WEIR_API int64_t weir_optim_steps(const weir_optim *o);
 WEIR_API int64_t weir_optim_steps_of(const weir_optim *o, const weir_tensor *p);
 /* Says that so many steps were made, by o and all of its parameters, or where p is not NULL by p alone. With the states of weir_optim_state()
  * written back, that is how training goes on from a checkpoint as if it had not been interrupted: Adam's bias correction and
- * momentum's first step hang on it. Returns weir_ok(). */
+ * momentum's first step hang on it. Errors: ARGUMENT (steps negative, p none of o's). Returns whether it was set. */
 WEIR_API bool weir_optim_set_steps(weir_optim *o, const weir_tensor *p, int64_t steps);
 WEIR_API double weir_optim_lr(const weir_optim *o);
 WEIR_API void weir_optim_set_lr(weir_optim *o, double lr); /* of every group, times the group's factor */

@@ -25,9 +25,12 @@ WEIR_API weir_tensor *weir_log(weir_tensor *x);                                /
 WEIR_API weir_tensor *weir_sqrt(weir_tensor *x);                               /* √x, derivative 0 at 0 */
 WEIR_API weir_tensor *weir_abs(weir_tensor *x);                                /* |x|, derivative 0 at 0 */
 WEIR_API weir_tensor *weir_tanh(weir_tensor *x);
-WEIR_API weir_tensor *weir_sigmoid(weir_tensor *x);                 /* 1 / (1 + e⁻ˣ) */
-WEIR_API weir_tensor *weir_relu(weir_tensor *x);                    /* max(x, 0), derivative 0 at 0 */
-WEIR_API weir_tensor *weir_erf(weir_tensor *x);                     /* 2/√π ∫₀ˣ e^(-t²) dt */
+WEIR_API weir_tensor *weir_sigmoid(weir_tensor *x);  /* 1 / (1 + e⁻ˣ) */
+WEIR_API weir_tensor *weir_relu(weir_tensor *x);     /* max(x, 0), derivative 0 at 0 */
+WEIR_API weir_tensor *weir_erf(weir_tensor *x);      /* 2/√π ∫₀ˣ e^(-t²) dt */
+WEIR_API weir_tensor *weir_softplus(weir_tensor *x); /* ln(1 + eˣ) */
+WEIR_API weir_tensor *weir_gelu(weir_tensor *x);     /* x Φ(x), Φ the normal distribution's (exact form) */
+WEIR_API weir_tensor *weir_silu(weir_tensor *x);     /* x sigmoid(x) */
 WEIR_API weir_tensor *weir_maximum(weir_tensor *a, weir_tensor *b); /* NaN wins; a tie gives each half the gradient */
 WEIR_API weir_tensor *weir_minimum(weir_tensor *a, weir_tensor *b);
 WEIR_API weir_tensor *weir_where(weir_tensor *c, weir_tensor *a, weir_tensor *b); /* c ? a : b; c is u8 */
@@ -86,8 +89,8 @@ typedef enum weir_act {
 WEIR_API weir_tensor *weir_linear_act(weir_tensor *x, weir_tensor *weight, weir_tensor *bias, weir_act act);
 WEIR_API weir_tensor *weir_act_apply(weir_tensor *x, weir_act act);
 
-/* (x - mean) / √(variance + eps) · weight + bias over the last axis of x [..., n]; weight and bias are [n], eps is above 0. The variance is the
- * population's. Right for entries of any size: 1e20 · (1, -1, 1, -1) becomes (1, -1, 1, -1). Ba et al. 2016. */
+/* (x - mean) / √(variance + eps) · weight + bias over the last axis of x [..., n]; weight and bias are [n], neither NULL, eps is above 0. The
+ * variance is the population's. Right for entries of any size: 1e20 · (1, -1, 1, -1) becomes (1, -1, 1, -1). Ba et al. 2016. */
 WEIR_API weir_tensor *weir_layer_norm(weir_tensor *x, weir_tensor *weight, weir_tensor *bias, double eps);
 
 /* ---- softmax and losses ---- */
@@ -99,9 +102,6 @@ WEIR_API weir_tensor *weir_cross_entropy(weir_tensor *logits, weir_tensor *label
 WEIR_API weir_tensor *weir_mse(weir_tensor *x, weir_tensor *target); /* mean of (x - target)², same shape */
 
 /* ---- composed ---- */
-WEIR_API weir_tensor *weir_softplus(weir_tensor *x); /* ln(1 + eˣ) */
-WEIR_API weir_tensor *weir_gelu(weir_tensor *x);     /* x Φ(x), Φ the normal distribution's (exact form) */
-WEIR_API weir_tensor *weir_silu(weir_tensor *x);     /* x sigmoid(x) */
 WEIR_API weir_tensor *weir_leaky_relu(weir_tensor *x, double slope);       /* x > 0 ? x : slope · x */
 WEIR_API weir_tensor *weir_clamp(weir_tensor *x, double low, double high); /* min(max(x, low), high) */
 WEIR_API weir_tensor *weir_square(weir_tensor *x);                         /* x² */
