@@ -50,25 +50,27 @@ static weir_tensor *ones_like(const weir_tensor *y)
 	return one;
 }
 
-/* Rewinds what a pass left behind, but for retained gradients. */
-static void clean_up(weir_ctx *w, weir_place place)
+/* Rewinds what a pass left behind, but for its results and retained gradients. */
+static void clean_up(weir_ctx *w, weir_place place, weir_tensor **gxs, int n)
 {
 	weir_status status = w->status;
 	weir_tensor **keep;
-	size_t bytes = (size_t)w->retained * sizeof *keep;
+	size_t all = (size_t)n + (size_t)w->retained, bytes = all * sizeof *keep;
 
 	w->status = WEIR_OK; /* rewind even after an error, which stays */
 	if (!w->retained) {
-		weir_rewind(w, place, NULL, 0);
+		weir_rewind(w, place, gxs, n);
 	} else if ((keep = weir__pool_take(w, &bytes))) {
+		if (n) memcpy(keep, gxs, (size_t)n * sizeof *keep);
 		for (int64_t i = 0; i < w->retained; i++) {
 			weir_tensor *g = w->retained_list[i].grad;
 
-			keep[i] = g && g->index >= place.index ? g : NULL;
+			keep[n + i] = g && g->index >= place.index ? g : NULL;
 		}
-		weir_rewind(w, place, keep, (int)w->retained);
+		weir_rewind(w, place, keep, (int)all);
+		if (n) memcpy(gxs, keep, (size_t)n * sizeof *keep);
 		for (int64_t i = 0; i < w->retained; i++) {
-			if (keep[i]) w->retained_list[i].grad = keep[i];
+			if (keep[n + i]) w->retained_list[i].grad = keep[n + i];
 		}
 		weir__pool_give(w, keep, bytes);
 	}
@@ -88,7 +90,7 @@ void weir_backward(weir_tensor *loss)
 	place = weir_mark(w);
 	one = ones_like(loss);
 	if (!weir_is_bad(one)) weir__backward(w, &r);
-	clean_up(w, place);
+	clean_up(w, place, NULL, 0);
 }
 
 /* The checks on xs, and what is said of a gradient that does not exist. */
@@ -171,7 +173,7 @@ static bool pull_back(weir_ctx *w, weir_request *r, unsigned flags, weir_place p
 		all_bad(w, r->gxs, r->nx);
 		return false;
 	}
-	if (!r->graph) weir_rewind(w, place, r->gxs, r->nx);
+	if (!r->graph) clean_up(w, place, r->gxs, r->nx);
 	else weir__sweep(w, place.index, r->gxs, r->nx);
 	return weir_ok(w);
 }

@@ -156,6 +156,21 @@ static weir_tensor *restore(weir_ctx *w, survivor *s)
 	return t;
 }
 
+/* Nodes were asked for in any order, and a gradient is younger than its node. */
+static void forget_retained(weir_ctx *w, int64_t index)
+{
+	int64_t n = 0;
+
+	for (int64_t i = 0; i < w->retained; i++) {
+		struct weir_retained r = w->retained_list[i];
+
+		if (r.t->index >= index) continue;
+		if (r.grad && r.grad->index >= index) r.grad = NULL;
+		w->retained_list[n++] = r;
+	}
+	w->retained = n;
+}
+
 void weir_rewind(weir_ctx *w, weir_place place, weir_tensor **keep, int n)
 {
 	size_t bytes = (size_t)(n > 0 ? n : 0) * sizeof(survivor);
@@ -178,7 +193,7 @@ void weir_rewind(weir_ctx *w, weir_place place, weir_tensor **keep, int n)
 		else list[i].header.ctx = NULL;
 	}
 	weir__hooks_rewind(w, place.index);
-	while (w->retained && w->retained_list[w->retained - 1].t->index >= place.index) w->retained--;
+	forget_retained(w, place.index);
 	for (int64_t i = w->length; i-- > place.index;) {
 		if (w->tape[i]) end_tensor(w->tape[i]);
 	}

@@ -278,6 +278,33 @@ static void retained(void **state)
 	close_clean(w);
 }
 
+/* Whatever the order in which they were asked for, and wherever a rewind cuts. */
+static void retained_and_rewound(void **state)
+{
+	weir_ctx *w = open_quiet(false);
+	weir_tensor *p = param(w, "p", 2), *a = weir_mul(p, p), *y = weir_mul(a, a), *gp;
+	weir_place place = weir_mark(w);
+
+	(void)state;
+	weir_retain_grad(weir_mul(a, a));
+	weir_retain_grad(a);
+	weir_rewind(w, place, NULL, 0); /* of the two only a is left */
+	assert_null(weir_grad_of(weir_mul(a, a)));
+	weir_backward(y);
+	assert_true(weir_item(weir_grad_of(a)) == 8);
+	weir_rewind(w, place, NULL, 0); /* takes the gradient, not the wish */
+	assert_null(weir_grad_of(a));
+	assert_true(weir_grad(y, &p, 1, &gp, 0));
+	scalar(w, 77); /* has no place where the gradient stands */
+	assert_non_null(weir_grad_of(a));
+	assert_true(weir_item(weir_grad_of(a)) == 8 && weir_item(gp) == 32);
+	assert_true(weir_grad(y, &a, 1, &gp, 0)); /* one gradient, two holders */
+	assert_true(weir_item(weir_grad_of(a)) == 8 && weir_item(gp) == 8);
+	weir_backward(weir_mul(y, y));
+	assert_true(weir_item(weir_grad_of(a)) == 256);
+	close_clean(w);
+}
+
 /* ---- hooks ---- */
 
 typedef struct seen {
@@ -629,6 +656,7 @@ int main(void)
 		cmocka_unit_test(several_results),
 		cmocka_unit_test(forward_mode),
 		cmocka_unit_test(retained),
+		cmocka_unit_test(retained_and_rewound),
 		cmocka_unit_test(observing),
 		cmocka_unit_test(replacing),
 		cmocka_unit_test(replacing_with_create_graph),
