@@ -90,7 +90,12 @@ static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[
 	weir_tensor *x = y->in[0], *slope = NULL, *hat, *g;
 
 	if (need & 4) gx[2] = weir_sum(weir__flat(gy), 1, first, false);
-	if (!(need & 3) || !x->numel) return;
+	if (!(need & 3)) return;
+	if (!x->numel) { /* no mean to take: gy is as empty as all that follows */
+		if (need & 2) gx[1] = weir_sum(weir__flat(gy), 1, first, false);
+		if (need & 1) gx[0] = gy;
+		return;
+	}
 	hat = normalise(x, eps_of(y), &slope);
 	if (!weir_ok(x->ctx)) return;
 	if (need & 2) gx[1] = weir_sum(weir__flat(weir_mul(gy, hat)), 1, first, false);

@@ -198,6 +198,26 @@ static void test_layer_norm(void **unused)
 	assert_int_equal(weir_close(w), 0);
 }
 
+/* Rows that are not there: gradients of zero for what all rows share, by either way through the rule. */
+static void test_layer_norm_empty(void **unused)
+{
+	static const int64_t none[] = { 0, 3 };
+	weir_ctx *w = open_as(WEIR_F32, 1, 0);
+	weir_tensor *x = weir_zeros(w, WEIR_F32, 2, none), *weight = weir_full(w, WEIR_F32, 1, none + 1, 2),
+		    *bias = weir_zeros(w, WEIR_F32, 1, none + 1), *xs[] = { x, weight, bias }, *g[3],
+		    *y = weir_layer_norm(x, weight, bias, 1e-5);
+
+	(void)unused;
+	for (int graph = 0; graph < 2; graph++) {
+		assert_true(weir_vjp(y, x, xs, 3, g, graph ? WEIR_CREATE_GRAPH : 0));
+		for (int i = 0; i < 3; i++) {
+			assert_int_equal(weir_numel(g[i]), weir_numel(xs[i]));
+			for (int64_t k = 0; k < weir_numel(g[i]); k++) assert_true(weir_get(g[i], k) == 0);
+		}
+	}
+	assert_int_equal(weir_close(w), 0);
+}
+
 /* ---- penalty --------------------------------------------------------------------------------------------------------- */
 
 static void test_penalty(void **unused)
@@ -370,8 +390,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_deep_memory), cmocka_unit_test(test_residual),
 		cmocka_unit_test(test_activations), cmocka_unit_test(test_layer_norm_hard),
-		cmocka_unit_test(test_layer_norm),  cmocka_unit_test(test_penalty),
-		cmocka_unit_test(test_minibatch),   cmocka_unit_test(test_summary),
+		cmocka_unit_test(test_layer_norm),  cmocka_unit_test(test_layer_norm_empty),
+		cmocka_unit_test(test_penalty),     cmocka_unit_test(test_minibatch),
+		cmocka_unit_test(test_summary),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
