@@ -57,10 +57,15 @@ static bool in_range(const pass *p, const weir_tensor *x)
 	return x->index >= p->first && x->index < p->n;
 }
 
-/* A pass beside the user's own (no_hooks) leaves his values and the gradients that he retained alone. */
+/* A pass beside the user's own leaves his values and the gradients that he retained alone. */
+static bool beside(const weir_request *r)
+{
+	return r->no_hooks || r->tangent;
+}
+
 static bool retained(const pass *p, const weir_tensor *t)
 {
-	return (t->flags & WEIR_T_RETAIN) && !p->r->no_hooks;
+	return (t->flags & WEIR_T_RETAIN) && !beside(p->r);
 }
 
 static void mark_needed(pass *p)
@@ -605,7 +610,7 @@ static bool loop(pass *p)
 		if ((p->need[i - p->first] & NEED_PATH) && !differentiate_timed(p, t, g)) return false;
 		if (late && weir_is_bad(run_hooks(p, t, g, &norm))) return false;
 		if (!keep) drop(p, g);
-		if (w->options.free_values && !p->r->graph && !p->r->no_hooks && t->nin && i != p->n - 1 &&
+		if (w->options.free_values && !p->r->graph && !beside(p->r) && t->nin && i != p->n - 1 &&
 		    !(t->flags & WEIR_T_RETAIN) && !t->kept)
 			weir__release_value(t);
 	}
@@ -635,7 +640,7 @@ static int64_t lowest(const weir_ctx *w, const weir_request *r)
 
 		if (x && x->index >= 0 && x->index < first) first = x->index;
 	}
-	for (int64_t i = 0; i < w->retained && !r->no_hooks; i++) {
+	for (int64_t i = 0; i < w->retained && !beside(r); i++) {
 		if (w->retained_list[i].t->index < first) first = w->retained_list[i].t->index;
 	}
 	return first;

@@ -14,6 +14,7 @@ typedef struct weir_request {
 	weir_tensor **gxs; /* results; NULL where y does not depend on xs[i] */
 	bool graph;        /* record the pass */
 	bool no_hooks;
+	bool tangent; /* half of a Jacobian-vector product: its gradients are nobody's */
 	const char *who;
 } weir_request;
 

@@ -221,12 +221,13 @@ weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const
 	size_t bytes = 3 * (size_t)(n > 0 ? n : 1) * sizeof *g;
 	weir_text_buf a, b;
 	int used = 0;
-	weir_request first = { .ys = &y, .gys = &u, .ny = 1, .xs = xs, .nx = n, .who = "weir_jvp" };
+	weir_request first = { .ys = &y, .gys = &u, .ny = 1, .xs = xs, .nx = n, .tangent = true, .who = "weir_jvp" };
 	weir_request second = { .xs = &u,
 				.nx = 1,
 				.gxs = &jv,
 				.graph = flags & WEIR_CREATE_GRAPH,
 				.no_hooks = flags & WEIR_NO_HOOKS,
+				.tangent = true,
 				.who = "weir_jvp" };
 
 	if (!weir_ok(w) || !differentiable(y, "weir_jvp") || !check_xs(w, xs, n, "weir_jvp")) return w->bad;

@@ -305,6 +305,23 @@ static void retained_and_rewound(void **state)
 	close_clean(w);
 }
 
+/* A Jacobian-vector product is two passes, whose gradients are no one's. */
+static void retained_beside_forward_mode(void **state)
+{
+	weir_ctx *w = open_quiet(false);
+	weir_tensor *p = param(w, "p", 2), *a = weir_retain_grad(weir_mul(p, p)), *y = weir_mul(a, a),
+		    *v = weir_scalar(w, WEIR_F64, 1);
+
+	(void)state;
+	weir_backward(y);
+	for (int graph = 0; graph < 2; graph++) {
+		assert_true(weir_item(weir_jvp(y, &p, &v, 1, graph ? WEIR_CREATE_GRAPH : 0)) == 32);
+		assert_non_null(weir_grad_of(a));
+		assert_true(weir_item(weir_grad_of(a)) == 8);
+	}
+	close_clean(w);
+}
+
 /* ---- hooks ---- */
 
 typedef struct seen {
@@ -657,6 +674,7 @@ int main(void)
 		cmocka_unit_test(forward_mode),
 		cmocka_unit_test(retained),
 		cmocka_unit_test(retained_and_rewound),
+		cmocka_unit_test(retained_beside_forward_mode),
 		cmocka_unit_test(observing),
 		cmocka_unit_test(replacing),
 		cmocka_unit_test(replacing_with_create_graph),
