@@ -151,6 +151,20 @@ static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in
 	return w->status ? w->bad : y;
 }
 
+/* A kept tensor's node, or what stands in for it. */
+static weir_tensor *kept_operand(weir_ctx *w, weir_tensor *x, const weir_op *op)
+{
+	weir_tensor *node = weir__operand(w, x);
+	weir_text_buf text;
+
+	if (!node->store)
+		weir_fail(
+			w, WEIR_ERR_STALE,
+			"%s: what stands in for %s is gone: it was dropped or rewound, its tape was reset, or its value released; weir_substitute_end() comes before that",
+			weir__who(w, op), weir__describe(x, &text));
+	return node;
+}
+
 weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, const void *attr)
 {
 	enum { FEW = 8 };
@@ -169,7 +183,7 @@ weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, con
 	weir__enter(w);
 	kind = w->given ? WEIR_SPAN_FUSED : WEIR_SPAN_FORWARD;
 	weir__span_begin(w);
-	for (int i = 0; i < n; i++) operands[i] = in[i]->flags & WEIR_T_KEPT ? weir__operand(w, in[i]) : in[i];
+	for (int i = 0; i < n; i++) operands[i] = in[i]->flags & WEIR_T_KEPT ? kept_operand(w, in[i], op) : in[i];
 	if (!w->status) y = apply(w, op, operands, n, attr);
 	weir__span_end_of(w, kind, op, y, 0);
 	weir__leave(w);

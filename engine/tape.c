@@ -45,11 +45,26 @@ bool weir__tape_grow(weir_ctx *w)
 	return true;
 }
 
+void weir__end_substitute(weir_tensor *t)
+{
+	weir_ctx *w = t->ctx;
+
+	for (weir_substitution *s = w->substitution; s; s = s->outer) {
+		for (int i = 0; i < s->n; i++) {
+			weir_kept *k = s->from[i]->kept;
+
+			if (k && k->substitute == t) k->substitute = w->bad;
+			if (s->before[i] == t) s->before[i] = w->bad;
+		}
+	}
+}
+
 /* Ends a tape tensor: value back, header dead. */
 static void end_tensor(weir_tensor *t)
 {
 	weir_kept *k = t->kept;
 
+	if (t->flags & WEIR_T_STANDS_IN) weir__end_substitute(t);
 	if (k && k->leaf == t) k->leaf = NULL;
 	if (t->store) weir__storage_drop(t->ctx, t->store);
 	t->store = NULL;
@@ -352,7 +367,9 @@ bool weir_substitute_begin(weir_ctx *w, weir_tensor *const *from, weir_tensor *c
 	for (int i = 0; i < n; i++) {
 		s->from[i] = from[i];
 		s->before[i] = from[i]->kept->substitute;
-		if (to[i] && to[i] != from[i]) from[i]->kept->substitute = to[i];
+		if (!to[i] || to[i] == from[i]) continue;
+		from[i]->kept->substitute = to[i];
+		to[i]->flags |= WEIR_T_STANDS_IN;
 	}
 	w->substitution = s;
 	return true;

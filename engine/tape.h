@@ -27,4 +27,7 @@ void weir__tape_free(weir_ctx *w);
 /* True, after reporting, where w is in error already, or inside a hook. */
 bool weir__in_hook(weir_ctx *w, const char *who);
 
+/* What t stands in for has nothing that does from now on, until the substitution ends: t goes. */
+void weir__end_substitute(weir_tensor *t);
+
 #endif

@@ -255,6 +255,7 @@ static void kept_free(weir_ctx *w, weir_kept *k)
 {
 	weir_tensor *t = k->t;
 
+	if (t->flags & WEIR_T_STANDS_IN) weir__end_substitute(t);
 	if (k->prev) k->prev->next = k->next;
 	else w->kept = k->next;
 	if (k->next) k->next->prev = k->prev;

@@ -16,15 +16,16 @@ typedef struct weir_storage {
 } weir_storage;
 
 enum {
-	WEIR_T_BAD = 1,       /* the context's bad tensor */
-	WEIR_T_KEPT = 2,      /* owned by the context */
-	WEIR_T_RECORDED = 4,  /* a node that backward passes through */
-	WEIR_T_NEEDED = 8,    /* a rule on the tape reads its value */
-	WEIR_T_RELEASED = 16, /* its value went back to the pool */
-	WEIR_T_RETAIN = 32,   /* weir_retain_grad */
-	WEIR_T_HOOKED = 64,   /* has hooks of its own */
-	WEIR_T_PINNED = 128,  /* stays in the sweep that runs */
-	WEIR_T_SHARED = 512,  /* another context's memory: read only */
+	WEIR_T_BAD = 1,         /* the context's bad tensor */
+	WEIR_T_KEPT = 2,        /* owned by the context */
+	WEIR_T_RECORDED = 4,    /* a node that backward passes through */
+	WEIR_T_NEEDED = 8,      /* a rule on the tape reads its value */
+	WEIR_T_RELEASED = 16,   /* its value went back to the pool */
+	WEIR_T_RETAIN = 32,     /* weir_retain_grad */
+	WEIR_T_HOOKED = 64,     /* has hooks of its own */
+	WEIR_T_PINNED = 128,    /* stays in the sweep that runs */
+	WEIR_T_STANDS_IN = 256, /* was made a substitute: see weir_substitute_begin */
+	WEIR_T_SHARED = 512,    /* another context's memory: read only */
 };
 
 enum { WEIR_LIFE_DEAD = 0, WEIR_LIFE_KEPT = 1, WEIR_LIFE_FIRST = 2 }; /* tape tensors carry the tape's number */

@@ -635,6 +635,29 @@ static void substituting(void **state)
 	close_clean(w);
 }
 
+/* A substitute that goes before its substitution ends is an error, not the memory that it stood in. */
+static void substitute_gone(void **state)
+{
+	(void)state;
+	for (int way = 0; way < 4; way++) {
+		weir_ctx *w = open_quiet(false);
+		weir_place place = weir_mark(w);
+		weir_tensor *p = param(w, "p", 3), *q = param(w, "q", 5), *to = way ? scalar(w, 7) : q;
+
+		assert_true(weir_substitute_begin(w, &p, &to, 1));
+		assert_true(weir_item(weir_neg(p)) == (way ? -7 : -5));
+		if (way == 0) weir_drop(q);
+		if (way == 1) weir_rewind(w, place, NULL, 0);
+		for (int i = 0; i < way - 1; i++) weir_tape_reset(w);
+		scalar(w, 77); /* where it stood */
+		assert_true(weir_is_bad(weir_neg(p)));
+		expect_error(w, WEIR_ERR_STALE, "stands in for [] f64 (p)", NULL);
+		weir_substitute_end(w);
+		assert_true(weir_item(weir_neg(p)) == -3);
+		close_clean(w);
+	}
+}
+
 static void free_values(void **state)
 {
 	weir_options o;
@@ -683,6 +706,7 @@ int main(void)
 		cmocka_unit_test(hooks_in_linear_act),
 		cmocka_unit_test(replaying),
 		cmocka_unit_test(substituting),
+		cmocka_unit_test(substitute_gone),
 		cmocka_unit_test(free_values),
 	};
 
