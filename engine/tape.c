@@ -1,4 +1,5 @@
-/* tape.c: the tape as an array: pushing, resetting, marking and rewinding, scratch scopes, leaves of kept tensors. */
+/* tape.c: the tape as an array: pushing, resetting, marking and rewinding, scratch scopes, leaves of kept tensors.
+ * It is longer than most because all that may point into the tape is named where the tape ends. */
 #include "engine/tape.h"
 
 #include <string.h>
