@@ -122,12 +122,28 @@ bool weir_same_shape(weir_shaping *s)
 
 enum { MAX_OPERANDS = 4 };
 
-void weir__run_map_into(weir_map id, const weir_tensor *like, weir_dst_mode mode, void *data,
-			struct weir_squares *squares, const weir_tensor *const *x, int n, const double *p)
+/* Apart, so that few elements do not pay for all that many need. */
+static __attribute__((noinline)) void run_many(weir_map id, const weir_tensor *like, weir_dst_mode mode, void *data,
+					       struct weir_squares *squares, const weir_tensor *const *x, int n,
+					       const double *p)
 {
 	weir_strided in[MAX_OPERANDS];
 
 	for (int i = 0; i < n && i < MAX_OPERANDS; i++) in[i] = (weir_strided){ weir__at(x[i]), x[i]->stride };
 	weir__map_squares(id, (weir_dtype)like->dtype, like->rank, like->shape, data, mode, in, p, squares,
 			  like->ctx->threads);
+}
+
+void weir__run_map_into(weir_map id, const weir_tensor *like, weir_dst_mode mode, void *data,
+			struct weir_squares *squares, const weir_tensor *const *x, int n, const double *p)
+{
+	const void *at[MAX_OPERANDS];
+	bool few = like->numel <= WEIR_FEW && !squares;
+
+	for (int i = 0; i < n && i < MAX_OPERANDS && few; i++) {
+		at[i] = weir__at(x[i]);
+		few = x[i]->contiguous;
+	}
+	if (few) weir__map_dense(id, (weir_dtype)like->dtype, like->numel, data, mode, at, p);
+	else run_many(id, like, mode, data, squares, x, n, p);
 }

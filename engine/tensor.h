@@ -79,7 +79,9 @@ static inline bool weir__is_bad(const weir_tensor *t)
 
 static inline size_t weir__size_of(int dtype)
 {
-	return dtype == WEIR_F64 || dtype == WEIR_I64 ? 8 : dtype == WEIR_U8 ? 1 : 4;
+	static const uint8_t size[] = { [WEIR_F32] = 4, [WEIR_F64] = 8, [WEIR_I32] = 4, [WEIR_I64] = 8, [WEIR_U8] = 1 };
+
+	return size[dtype];
 }
 
 static inline bool weir__is_float(int dtype)

@@ -14,7 +14,7 @@
 #include "kernels/threads.h"
 
 enum {
-	BLOCK = 256, /* elements packed at a time */
+	BLOCK = WEIR_FEW, /* elements packed at a time */
 	WARM = 2048, /* elements computed before they are squared: with those they came from, half of a first-level cache */
 	TILE = 32,    /* rows and columns of a transposed copy taken at a time */
 	GRAIN = 1024, /* a thread's share is a multiple of this many elements: whole cache lines of any type */
@@ -422,28 +422,36 @@ static __attribute__((noinline)) void add_few(weir_map_fn *map, weir_map_fn *add
 	add(y, (const void *const[]){ y, sum }, count, NULL);
 }
 
-/* At most a block of elements, which lie in every operand as they do in y: straight to the kernel, because for so few a job costs several times
- * what the work does. False, and nothing done, where there is more to it. */
+void weir__map_dense(weir_map id, weir_dtype t, int64_t n, void *y, weir_dst_mode mode, const void *const *x,
+		     const double *p)
+{
+	weir_map_fn *const(*map)[2] = weir__kernels()->map;
+
+	assert(n <= WEIR_FEW && mode != WEIR_DST_SKIP);
+	if (mode == WEIR_DST_WRITE) map[id][t](y, x, n, p);
+	else if (id == WEIR_MAP_copy) map[WEIR_MAP_add][t](y, (const void *const[]){ y, x[0] }, n, NULL);
+	else add_few(map[id][t], map[WEIR_MAP_add][t], y, x, n, p);
+}
+
+/* The few elements of weir__map_dense? False, and nothing done, where there is more to it. */
 static bool map_few(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
 		    const weir_strided *in, const double *p)
 {
-	const weir_kernels *kernels = weir__kernels();
 	const char *inputs = weir__map_info[id].inputs;
 	const void *x[INPUTS];
 	int64_t count = 1;
 
 	for (int d = rank - 1; d >= 0; d--) {
-		if (shape[d] > BLOCK) return false;
+		if (shape[d] > WEIR_FEW) return false;
 		for (int i = 0; shape[d] != 1 && inputs[i]; i++) {
 			if (in[i].stride[d] != count) return false;
 		}
 		count *= shape[d];
-		if (count > BLOCK) return false;
+		if (count > WEIR_FEW) return false;
 	}
 	if (!count) return true;
 	for (int i = 0; inputs[i]; i++) x[i] = in[i].data;
-	if (mode == WEIR_DST_ADD) add_few(kernels->map[id][t], kernels->map[WEIR_MAP_add][t], y, x, count, p);
-	else kernels->map[id][t](y, x, count, p);
+	weir__map_dense(id, t, count, y, mode, x, p);
 	return true;
 }
 

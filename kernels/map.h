@@ -30,6 +30,12 @@ void weir__map(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *
 void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
 		       const weir_strided *x, const double *p, weir_squares *s, int threads);
 
+/* The same for at most WEIR_FEW elements, dense in every operand, and mode WRITE or ADD: straight to the kernel, because for so few all else costs
+ * several times what the work does. */
+enum { WEIR_FEW = 256 };
+void weir__map_dense(weir_map id, weir_dtype t, int64_t n, void *y, weir_dst_mode mode, const void *const *x,
+		     const double *p);
+
 /* y = (to)x; y is dense. Floats to integers are truncated and saturated, NaN gives 0; integers to narrower ones are saturated. */
 void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x,
 		int threads);
