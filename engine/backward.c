@@ -32,7 +32,8 @@ typedef struct pass {
 	bool hooked;                           /* a hook wants the norm of every gradient */
 	bool again;                            /* headers of used-up gradients serve again: nobody else has seen them */
 	weir_tensor *spare[WEIR_MAX_RANK + 1]; /* those, by rank, linked by `in` */
-	double *chunk;                         /* room for weir_squares */
+	weir_tensor *whole; /* one of these with its memory, if that is little: the next of its shape */
+	double *chunk;      /* room for weir_squares */
 	size_t chunk_bytes;
 	struct staged { /* gradients for accumulators: handed over only when the pass is through */
 		weir_kept *k;
@@ -118,11 +119,18 @@ static weir_tensor *header_again(pass *p, const weir_tensor *x)
 	return t;
 }
 
+enum { LITTLE = 1024 }; /* bytes */
+
 /* Memory for a gradient of x. */
 static weir_tensor *gradient(pass *p, const weir_tensor *x)
 {
-	weir_tensor *t = header_again(p, x);
+	weir_tensor *t = p->whole;
 
+	if (t && weir__alike(t, x)) {
+		p->whole = NULL;
+		return t;
+	}
+	t = header_again(p, x);
 	if (!t) return weir__tensor_new(p->w, &weir__op_input, x->dtype, x->rank, x->shape);
 	return weir__give_storage(t) ? t : p->w->bad;
 }
@@ -137,11 +145,23 @@ static weir_tensor *alias(pass *p, weir_tensor *x)
 	return t;
 }
 
+/* As gradient() makes them, and in little memory, so that to hold on to it costs nothing? */
+static bool little(const weir_tensor *g)
+{
+	return exclusive(g) && !g->offset && !g->flags && !g->name && g->store->size <= LITTLE;
+}
+
 static void drop(pass *p, weir_tensor *g)
 {
+	bool again = p->again && !g->kept && g->op == &weir__op_input;
+
 	if (p->r->graph || weir__is_bad(g)) return;
+	if (again && !p->whole && little(g)) {
+		p->whole = g;
+		return;
+	}
 	weir__release_value(g);
-	if (!p->again || g->kept || g->op != &weir__op_input) return;
+	if (!again) return;
 	g->in = (weir_tensor **)(void *)p->spare[g->rank];
 	p->spare[g->rank] = g;
 }
@@ -686,6 +706,7 @@ bool weir__backward(weir_ctx *w, const weir_request *r)
 		if (!r->graph) w->no_grad--;
 		weir__leave(w);
 	}
+	if (p.whole) weir__release_value(p.whole);
 	if (p.staged) weir__pool_give(w, p.staged, (size_t)p.staged_capacity * sizeof *p.staged);
 	if (p.chunk) weir__pool_give(w, p.chunk, p.chunk_bytes);
 	if (p.need) weir__pool_give(w, p.need, p.need_bytes);
