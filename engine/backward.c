@@ -318,7 +318,6 @@ static bool prepare_norms(pass *p)
 /* s: one for each operand, and one for gy. */
 static bool ask_norms(pass *p, const weir_tensor *y, const weir_tensor *gy, weir_grad_dst *dst, weir_squares *s)
 {
-	weir_squares *of_gy = &s[y->nin];
 	int64_t chunks = 0;
 	size_t bytes;
 
@@ -330,12 +329,12 @@ static bool ask_norms(pass *p, const weir_tensor *y, const weir_tensor *gy, weir
 		dst[i].squares = &s[i];
 		chunks += weir__chunks(x->numel);
 	}
-	*of_gy = (weir_squares){ .t = (weir_dtype)gy->dtype, .y = weir__at(gy), .n = gy->numel };
-	if (dst[0].squares && measures(p, y)) {
-		dst[0].squares->source = of_gy;
-		chunks += weir__chunks(of_gy->n);
-	}
 	if (!chunks) return true;
+	if (dst[0].squares && measures(p, y)) {
+		s[y->nin] = (weir_squares){ .t = (weir_dtype)gy->dtype, .y = weir__at(gy), .n = gy->numel };
+		dst[0].squares->source = &s[y->nin];
+		chunks += weir__chunks(gy->numel);
+	}
 	if (!p->norm && !prepare_norms(p)) return false;
 	bytes = (size_t)chunks * sizeof *p->chunk;
 	if (bytes > p->chunk_bytes) {
@@ -362,9 +361,10 @@ static void note_norm(pass *p, const weir_tensor *x, const weir_squares *s)
 
 static void note_norms(pass *p, const weir_tensor *y, const weir_grad_dst *dst)
 {
-	const weir_squares *of_gy = dst[0].squares ? dst[0].squares->source : NULL;
+	const weir_squares *of_gy;
 
 	if (!p->norm) return;
+	of_gy = dst[0].squares ? dst[0].squares->source : NULL;
 	if (of_gy && of_gy->done) note_norm(p, y, of_gy);
 	for (int i = 0; i < y->nin; i++) {
 		if (!dst[i].data) continue;
@@ -580,8 +580,9 @@ static weir_tensor *run_hooks(pass *p, weir_tensor *t, weir_tensor *g, double *n
 	uint32_t version;
 
 	*norm = norm_of(p, t->index);
+	if (p->r->no_hooks || !p->w->hooks) return g;
 	version = g->store->version;
-	after = p->r->no_hooks || !p->w->hooks ? g : weir__hooks_backward(t, g, p->order, p->r->graph, *norm);
+	after = weir__hooks_backward(t, g, p->order, p->r->graph, *norm);
 	if (after != g || g->store->version != version) *norm = __builtin_nan("");
 	if (after != g && !weir_is_bad(after) && !p->r->graph) {
 		after = after->contiguous ? alias(p, after) : weir_contiguous(after);
