@@ -107,6 +107,11 @@ says '6 steps'
 run 0 flow --read steps.ring --json
 says '"step":5,'
 [ "$(ls board | grep -c tfevents)" = 1 ] || wrong "no event file in board: $(ls board)"
+# A profile that the environment asks for and that can't be written: one line that says so.
+export WEIR_PROFILE=none/x.json
+run 2 flow
+unset WEIR_PROFILE
+[ "$(grep -c 'weir_profile_begin: none/x.json' err)" = 1 ] && [ "$(wc -l <err)" = 1 ] || wrong "WEIR_PROFILE=none/x.json: $(cat err)"
 run 0 train --steps 20 --profile trace.json
 says 'linear                 gradient       420'
 says '"traceEvents":[{' trace.json

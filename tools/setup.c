@@ -177,7 +177,7 @@ bool setup_make(setup *s, const options *o)
 	w.handler = tell;
 	w.handler_user = s;
 	s->w = weir_open(&w);
-	if (!weir_ok(s->w)) fputs("weir: out of memory\n", stderr);
+	if (weir_error(s->w) == WEIR_ERR_MEMORY) fputs("weir: out of memory\n", stderr);
 	ok = made || data_load(s);
 	weir_module_dtype(s->w, o->dtype);
 	s->net = weir_list_new(s->w, "mlp");
