@@ -133,6 +133,30 @@ grep -q '"births":\[{"what":"first_inf","layer":"mlp\.' bad.jsonl || wrong 'no w
 "$weir" flow --read bad.ring | tail -n 1 | grep -q 'non-finite .*first inf: mlp\.' || wrong "the ring does not name the first inf: $("$weir" flow --read bad.ring | tail -n 1)"
 
 # ---- kill -9 ----
+# beside LINES READ: whether the ring that was READ holds consecutive steps up to the last of the LINES, with the same numbers; how many into "count".
+beside() {
+	awk '
+	function member(s, k) { return match(s, "\"" k "\":[^,}]*[,}]") ? substr(s, RSTART + length(k) + 3, RLENGTH - length(k) - 4) : "" }
+	function all(s) { return member(s, "loss") " " member(s, "grad_norm") " " member(s, "verdict") " " member(s, "total_gain") " " member(s, "gain_per_layer") }
+	BEGIN { last = -1 }
+	NR == FNR { if (/^{"step"/ && /}$/) { last = member($0, "step") + 0; want[last] = all($0) } next }
+	{ n++; step = member($0, "step") + 0; if (n > 1 && step != before + 1) { print "step " step " behind " before; bad = 1 } before = step
+	  if (step in want) { same++; if (want[step] != all($0)) { print "step " step ": " all($0) ", want " want[step]; bad = 1 } } }
+	END {
+		if (n > 1000 || (last >= 1000 && n < 999) || (last < 999 && n < last)) { print n " steps, the last is " last; bad = 1 }
+		if (last >= 0 && (before < last - 1 || before > last + 1)) { print "the ring ends at " before ", the lines at " last; bad = 1 }
+		if (n > 1 && same < n - 1) { print "only " same " of " n " are in the lines"; bad = 1 }
+		print n " steps" >"count"
+		exit bad
+	}' "$1" "$2"
+}
+for steps in 11 101 1001; do # the last step is a power of ten: numbers are compared as numbers
+	rm -f run.ring run.jsonl
+	"$weir" train --model mlp:64-16-10 --act relu --init he --batch 16 --steps $steps --record run.jsonl --record run.ring >/dev/null
+	"$weir" flow --read run.ring --json >read
+	tail -n 1100 run.jsonl >lines
+	beside lines read >differences || wrong "$steps steps: $(head -n 5 differences)"
+done
 seed=$$
 for moment in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 	rm -f run.ring run.jsonl
@@ -144,20 +168,8 @@ for moment in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 	wait $pid 2>/dev/null || true
 	pid=
 	"$weir" flow --read run.ring --json >read || { wrong "moment $moment: the ring can't be read"; continue; }
-	tail -n 1100 run.jsonl >beside
-	awk '
-	function member(s, k) { return match(s, "\"" k "\":[^,}]*[,}]") ? substr(s, RSTART + length(k) + 3, RLENGTH - length(k) - 4) : "" }
-	function all(s) { return member(s, "loss") " " member(s, "grad_norm") " " member(s, "verdict") " " member(s, "total_gain") " " member(s, "gain_per_layer") }
-	NR == FNR { if (/^{"step"/ && /}$/) { want[member($0, "step")] = all($0); last = member($0, "step") } next }
-	{ n++; step = member($0, "step"); if (n > 1 && step != before + 1) { print "step " step " behind " before; bad = 1 } before = step
-	  if (step in want) { same++; if (want[step] != all($0)) { print "step " step ": " all($0) ", want " want[step]; bad = 1 } } }
-	END {
-		if (n > 1000 || (last + 0 >= 1000 && n < 999) || (last + 0 < 999 && n < last)) { print n " steps, the last is " last; bad = 1 }
-		if (last != "" && (before < last - 1 || before > last + 1)) { print "the ring ends at " before ", the lines at " last; bad = 1 }
-		if (n > 1 && same < n - 1) { print "only " same " of " n " are in the lines"; bad = 1 }
-		print n " steps" >"count"
-		exit bad
-	}' beside read >differences || wrong "moment $moment: $(head -n 5 differences)"
+	tail -n 1100 run.jsonl >lines
+	beside lines read >differences || wrong "moment $moment: $(head -n 5 differences)"
 	cat count >>counts
 done
 [ "$(sort -u counts | wc -l)" -gt 1 ] || grep -qx '1000 steps\|999 steps' counts || wrong "all rings hold $(head -n 1 counts)"
