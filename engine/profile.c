@@ -46,6 +46,56 @@ static uint32_t row_of(weir_profile *p, weir_span_kind kind, const char *name)
 	return p->n_rows - 1;
 }
 
+/* NULL where there is no room for another. */
+static weir_span_event *event_new(weir_profile *p)
+{
+	weir_span_event *e = take(p, sizeof *e);
+
+	if (e) {
+		*e = (weir_span_event){ .begin = 0 };
+		*(p->last ? &p->last->next : &p->first) = e;
+		p->last = e;
+	} else if (p->room) {
+		p->dropped++;
+	}
+	return e;
+}
+
+/* Workers are numbered as they come, from 1. */
+static uint8_t worker_number(weir_profile *p, const void *thread)
+{
+	int i = 0;
+
+	while (i < p->workers && p->worker[i] != thread) i++;
+	if (i == UINT8_MAX) return UINT8_MAX;
+	if (i == p->workers) p->worker[p->workers++] = thread;
+	return (uint8_t)(i + 1);
+}
+
+/* The workers' times come from the host thread when they are through, so events have one writer. */
+static void book_pieces(weir_region_watch *watch, int pieces)
+{
+	weir_profile *p = (weir_profile *)watch;
+	const weir_span_event *of = p->stack[p->depth - 1].e;
+	const weir_piece_time *t = watch->piece;
+
+	for (int i = 0; of && i < pieces; i++) {
+		weir_span_event *e = event_new(p);
+
+		if (!e) continue;
+		e->of = of;
+		e->begin = t[i].begin - p->start;
+		e->end = t[i].end - p->start;
+		e->worker = t[i].thread == t->thread ? 0 : worker_number(p, t[i].thread);
+	}
+}
+
+/* Regions belong to the profile while one of its spans is open on the thread that runs them. */
+static void watch_regions(weir_profile *p)
+{
+	if (p->room) weir__region_watch = p->depth ? &p->regions : NULL;
+}
+
 void weir__profile_push(weir_ctx *w)
 {
 	weir_profile *p = w->profile;
@@ -55,16 +105,11 @@ void weir__profile_push(weir_ctx *w)
 		p->too_deep++;
 		return;
 	}
-	if ((e = take(p, sizeof *e))) {
-		*e = (weir_span_event){ .begin = 0 };
-		*(p->last ? &p->last->next : &p->first) = e;
-		p->last = e;
-	} else if (p->room) {
-		p->dropped++;
-	}
+	e = event_new(p);
 	p->stack[p->depth] = (weir_span_frame){ .e = e, .begin = weir__clock() - p->start };
 	if (e) e->begin = p->stack[p->depth].begin;
 	p->depth++;
+	watch_regions(p);
 }
 
 static size_t bytes_of(const weir_tensor *t)
@@ -131,6 +176,7 @@ void weir__profile_pop(weir_ctx *w, weir_span_kind kind, const char *name, const
 	}
 	if (!p->depth) return; /* began before the profile did */
 	f = &p->stack[--p->depth];
+	watch_regions(p);
 	spent = weir__clock() - p->start - f->begin;
 	number = row_of(p, kind, name);
 	r = &p->rows[number];
@@ -156,6 +202,7 @@ static void drop(weir_ctx *w)
 {
 	weir_profile *p = w->profile;
 
+	if (weir__region_watch == &p->regions) weir__region_watch = NULL;
 	weir__free(w, p->room, WEIR_PROFILE_BYTES + WEIR_PROFILE_TEXT);
 	if (p->path) weir__text_free(w, p->path);
 	weir__pool_give(w, p, sizeof *p);
@@ -195,6 +242,7 @@ bool weir_profile_begin(weir_ctx *w, const char *path)
 	}
 	if ((path && !can_write(w, path)) || !(p = weir__pool_take(w, &size))) return false;
 	memset(p, 0, sizeof *p);
+	p->regions.seen = book_pieces;
 	w->profile = p;
 	if (path && (p->path = weir__text_copy(w, path)))
 		p->room = weir__alloc(w, WEIR_PROFILE_BYTES + WEIR_PROFILE_TEXT, WEIR_ALIGN);

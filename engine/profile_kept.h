@@ -4,6 +4,7 @@
 
 #include "engine/profile.h"
 #include "engine/safe_write.h"
+#include "kernels/threads.h"
 
 enum {
 	WEIR_PROFILE_BYTES = 1 << 25, /* for events; pages that are not reached take no memory */
@@ -20,9 +21,11 @@ typedef struct weir_span_event {
 	int64_t begin, end; /* ns since the profile began; end 0: not over */
 	uint32_t row, scope;
 	uint8_t shapes, rank[WEIR_PROFILE_SHAPES];
-	uint8_t here; /* bytes of the source line, which stands behind the shapes with its NUL; 0: none */
+	uint8_t here;   /* bytes of the source line, which stands behind the shapes with its NUL; 0: none */
+	uint8_t worker; /* which one ran the piece; 0: the host thread did */
 	int64_t products, bytes;
-	int64_t *extent; /* of the result, then of the operands */
+	int64_t *extent;                  /* of the result, then of the operands */
+	const struct weir_span_event *of; /* a piece of a parallel region: the span that it is part of; else NULL */
 } weir_span_event;
 
 typedef struct weir_span_row {
@@ -37,6 +40,9 @@ typedef struct weir_span_frame {
 } weir_span_frame;
 
 typedef struct weir_profile {
+	weir_region_watch regions; /* first: what is told of regions is told to this */
+	const void *worker[WEIR__MAX_THREADS];
+	int workers;
 	char *path;
 	bool environments; /* WEIR_PROFILE asked for it */
 	int64_t start;

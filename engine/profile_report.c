@@ -7,7 +7,10 @@
 #include "kernels/cpu.h"
 #include "kernels/threads.h"
 
-enum { FLUSH = WEIR_PROFILE_TEXT / 2 }; /* of text that waits to be written */
+enum {
+	FLUSH = WEIR_PROFILE_TEXT / 2, /* of text that waits to be written */
+	HOST = 1,                      /* the line of time of the thread that has the context; workers' follow */
+};
 
 static const char *const kinds[WEIR_SPAN_KINDS] = { "forward",  "fused", "composed", "gradient",
 						    "backward", "hooks", "module",   "call" };
@@ -43,18 +46,19 @@ static void put_shapes(weir__json *j, const weir_span_event *e)
 
 static void put_event(writer *o, const weir_span_event *e)
 {
-	const weir_span_row *r = &o->w->profile->rows[e->row];
-	const char *scope = weir__scope_path(o->w, e->scope);
+	const weir_span_event *named = e->of ? e->of : e;
+	const weir_span_row *r = &o->w->profile->rows[named->row];
+	const char *scope = weir__scope_path(o->w, named->scope);
 	weir__json *j = &o->j;
 
 	weir__json_begin_object(j);
 	weir__json_put_string(j, "name", r->kind == WEIR_SPAN_MODULE && scope[0] ? scope : r->name);
-	weir__json_put_string(j, "cat", kinds[r->kind]);
+	weir__json_put_string(j, "cat", e->of ? "piece" : kinds[r->kind]);
 	weir__json_put_string(j, "ph", "X"); /* a complete event; times are in microseconds */
 	weir__json_put_double(j, "ts", (double)e->begin / 1e3);
 	weir__json_put_double(j, "dur", (double)(e->end - e->begin) / 1e3);
 	weir__json_put_int(j, "pid", 1);
-	weir__json_put_int(j, "tid", 1);
+	weir__json_put_int(j, "tid", HOST + e->worker);
 	weir__json_put_object(j, "args");
 	if (scope[0]) weir__json_put_string(j, "scope", scope);
 	if (e->shapes) put_shapes(j, e);
@@ -63,6 +67,25 @@ static void put_event(writer *o, const weir_span_event *e)
 	weir__json_end(j);
 	weir__json_end(j);
 	if (o->text.length > FLUSH) flush(o);
+}
+
+static void put_thread(weir__json *j, int worker)
+{
+	char name[32];
+	weir__text text;
+
+	weir__text_fixed(&text, name, sizeof name);
+	if (worker) weir__text_format(&text, "worker %d", worker);
+	else weir__text_str(&text, "host");
+	weir__json_begin_object(j);
+	weir__json_put_string(j, "name", "thread_name");
+	weir__json_put_string(j, "ph", "M"); /* says something of the trace: here, what a line of time is called */
+	weir__json_put_int(j, "pid", 1);
+	weir__json_put_int(j, "tid", HOST + worker);
+	weir__json_put_object(j, "args");
+	weir__json_put_string(j, "name", name);
+	weir__json_end(j);
+	weir__json_end(j);
 }
 
 static void put_document(writer *o)
@@ -79,8 +102,9 @@ static void put_document(writer *o)
 	weir__json_put_int(j, "dropped", p->dropped);
 	weir__json_end(j);
 	weir__json_put_array(j, "traceEvents");
+	for (int i = 0; i <= p->workers; i++) put_thread(j, i);
 	for (const weir_span_event *e = p->first; e; e = e->next) {
-		if (e->end) put_event(o, e);
+		if (e->of ? e->of->end : e->end) put_event(o, e);
 	}
 	weir__json_end(j);
 	weir__json_end(j);

@@ -13,6 +13,7 @@ typedef struct weir_region {
 	int64_t n, grain, grains;
 	weir_task_fn *fn;
 	void *arg;
+	weir_piece_time *times; /* one for each piece, or NULL */
 } weir_region;
 
 /* fn(arg, begin, end), or nothing where begin = end. */
@@ -20,6 +21,7 @@ typedef struct weir_piece {
 	weir_task_fn *fn;
 	void *arg;
 	int64_t begin, end;
+	weir_piece_time *time; /* to be filled, or NULL */
 } weir_piece;
 
 weir_piece weir__piece(const weir_region *r, int i);

@@ -30,6 +30,7 @@ static const double WORTH = 9000;
 static const double LEAST = 5e5;
 
 double weir__threads_gate = 0;
+_Thread_local weir_region_watch *weir__region_watch = NULL;
 
 /* What a host thread knows of its regions. */
 typedef struct experience {
@@ -64,12 +65,14 @@ static int64_t cut(const weir_region *r, int i)
 
 weir_piece weir__piece(const weir_region *r, int i)
 {
-	return (weir_piece){ r->fn, r->arg, cut(r, i), cut(r, i + 1) };
+	return (weir_piece){ r->fn, r->arg, cut(r, i), cut(r, i + 1), r->times ? &r->times[i] : NULL };
 }
 
 void weir__run_piece(const weir_piece *p)
 {
+	if (p->time) *p->time = (weir_piece_time){ .thread = &mine, .begin = weir__clock() };
 	if (p->begin < p->end) p->fn(p->arg, p->begin, p->end);
+	if (p->time) p->time->end = weir__clock();
 }
 
 static void run_serially(const weir_region *r)
@@ -168,6 +171,7 @@ int weir__threads_for(int threads, double flops)
 unsigned weir__parallel(int threads, int64_t n, int64_t grain, weir_task_fn *fn, void *arg)
 {
 	weir_region r = { .n = n, .grain = grain < 1 ? 1 : grain, .fn = fn, .arg = arg };
+	weir_region_watch *watch = weir__region_watch;
 	weir_region_times t;
 
 	if (n <= 0) return 0;
@@ -180,7 +184,9 @@ unsigned weir__parallel(int threads, int64_t n, int64_t grain, weir_task_fn *fn,
 		return 1;
 	}
 	if (mine.pieces < r.pieces) time_team(&mine, r.pieces);
+	r.times = watch ? watch->piece : NULL;
 	t = weir__team_run(&r);
+	if (watch) watch->seen(watch, r.pieces);
 	learn(&mine, &t, r.pieces);
 	return (unsigned)r.pieces;
 }

@@ -41,6 +41,20 @@ int weir__threads_degraded(void);
 /* True in a child of fork() whose parent had run regions. */
 bool weir__threads_forked(void);
 
+/* When a piece of a region ran, and on which thread: an address that tells it from the other living ones. */
+typedef struct weir_piece_time {
+	const void *thread;
+	int64_t begin, end; /* of weir__clock() */
+} weir_piece_time;
+
+/* Who watches the regions that a host thread runs side by side: fills `piece` while they run, and calls seen(watch, pieces) on the host thread
+ * after each. Piece 0 is the host's. NULL: nobody, and no clock is read. */
+typedef struct weir_region_watch {
+	void (*seen)(struct weir_region_watch *watch, int pieces);
+	weir_piece_time piece[WEIR__MAX_THREADS];
+} weir_region_watch;
+extern _Thread_local weir_region_watch *weir__region_watch;
+
 /* Nanoseconds of a clock that only goes forward. */
 int64_t weir__clock(void);
 
