@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/op.h"
 #include "engine/safe_write.h"
@@ -228,13 +229,18 @@ static bool can_write(weir_ctx *w, const char *path)
 	return weir_ok(w);
 }
 
+static bool inherited(const weir_profile *p)
+{
+	return p->process != getpid();
+}
+
 bool weir_profile_begin(weir_ctx *w, const char *path)
 {
 	size_t size = sizeof(weir_profile);
 	weir_profile *p;
 
 	if (weir__in_hook(w, "weir_profile_begin")) return false;
-	if (w->profile && w->profile->environments && !weir_profile_end(w)) return false;
+	if (w->profile && (w->profile->environments || inherited(w->profile)) && !weir_profile_end(w)) return false;
 	if (w->profile) {
 		weir_fail(w, WEIR_ERR_ARGUMENT,
 			  "weir_profile_begin: a profile is being kept already; weir_profile_end() ends it");
@@ -243,6 +249,7 @@ bool weir_profile_begin(weir_ctx *w, const char *path)
 	if ((path && !can_write(w, path)) || !(p = weir__pool_take(w, &size))) return false;
 	memset(p, 0, sizeof *p);
 	p->regions.seen = book_pieces;
+	p->process = getpid();
 	w->profile = p;
 	if (path && (p->path = weir__text_copy(w, path)))
 		p->room = weir__alloc(w, WEIR_PROFILE_BYTES + WEIR_PROFILE_TEXT, WEIR_ALIGN);
@@ -269,7 +276,7 @@ bool weir_profile_end(weir_ctx *w)
 		return false;
 	}
 	if (w->in_hook) return !weir__in_hook(w, "weir_profile_end");
-	good = !w->profile->path || weir__profile_write(w);
+	good = !w->profile->path || inherited(w->profile) || weir__profile_write(w);
 	drop(w);
 	return good;
 }

@@ -2,6 +2,8 @@
 #ifndef WEIR_ENGINE_PROFILE_KEPT_H
 #define WEIR_ENGINE_PROFILE_KEPT_H
 
+#include <sys/types.h>
+
 #include "engine/profile.h"
 #include "engine/safe_write.h"
 #include "kernels/threads.h"
@@ -45,6 +47,7 @@ typedef struct weir_profile {
 	int workers;
 	char *path;
 	bool environments; /* WEIR_PROFILE asked for it */
+	pid_t process; /* that began it, whose file it is: a child of fork() inherits it and leaves the file alone */
 	int64_t start;
 	weir_span_frame stack[WEIR_PROFILE_DEEP];
 	int depth, too_deep;

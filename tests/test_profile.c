@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <weir/weir.h>
@@ -257,6 +258,48 @@ static void two_threads(void **state)
 	free(list);
 }
 
+/* ---- a child of fork() ---- */
+
+/* Ends the child's copy of the context; as the child's exit code whether all went well. */
+static int in_child(const net *n, bool keeps_own)
+{
+	bool good = train_step(n) > 0;
+
+	if (keeps_own) good = weir_profile_begin(n->w, "child.json") && train_step(n) > 0 && good;
+	return !(weir_close(n->w) == 0 && good);
+}
+
+/* The trace is the parent's: a child that inherited the profile leaves it alone, and may keep one of its own. */
+static void forked(void **state)
+{
+	weir_ctx *w = open_quiet(true);
+	read_event *list = calloc(MOST, sizeof *list);
+	net n = make(w, WEIR_ACT_TANH);
+	int events;
+
+	(void)state;
+	unlink("parent.json");
+	assert_true(weir_profile_begin(w, "parent.json"));
+	train_step(&n);
+	for (int own = 0; own < 2; own++) {
+		int code;
+		pid_t child = fork();
+
+		assert_true(child >= 0);
+		if (!child) _exit(in_child(&n, own));
+		assert_int_equal(waitpid(child, &code, 0), child);
+		assert_int_equal(code, 0);
+		if (access("parent.json", F_OK) == 0) fail_msg("child %d wrote its parent's trace", own);
+	}
+	events = read_events("child.json", list);
+	assert_int_equal(count(list, events, "forward", "tanh"), 1);
+	train_step(&n);
+	close_clean(w);
+	events = read_events("parent.json", list);
+	assert_int_equal(count(list, events, "forward", "tanh"), 2);
+	free(list);
+}
+
 /* ---- nesting that the library does not expect ---- */
 
 static weir_tensor *in_the_middle(weir_module *m, weir_tensor *x)
@@ -438,7 +481,7 @@ int main(void)
 		cmocka_unit_test(environment), cmocka_unit_test(a_step),         cmocka_unit_test(table),
 		cmocka_unit_test(harmless),    cmocka_unit_test(full),           cmocka_unit_test(two_threads),
 		cmocka_unit_test(nesting),     cmocka_unit_test(refusals),       cmocka_unit_test(files),
-		cmocka_unit_test(memory),      cmocka_unit_test(after_an_error),
+		cmocka_unit_test(memory),      cmocka_unit_test(after_an_error), cmocka_unit_test(forked),
 	};
 
 	setenv("WEIR_PROFILE", "environment.json", 1);

@@ -352,12 +352,13 @@ WEIR_API weir_hook *weir_on_forward(weir_ctx *w, weir_observer *observe, void *u
 /* From here on the time of every span is taken: operations, gradient rules, backward passes, hooks, modules, composed functions, an optimiser's
  * step, the tape's reset. path: where weir_profile_end(), or else weir_close(), writes them as a trace that chrome://tracing and
  * Perfetto open; tried at once, but not replaced before the end. NULL: no file, for the table alone. The environment variable WEIR_PROFILE
- * does the same for the first context that a process opens, until that asks for a profile itself. Reading the clock costs some 0.1 µs per span.
+ * does the same for the first context that a process opens, until that asks for a profile itself. A child of fork() keeps the table of what it
+ * inherited, but writes no file until it begins a profile of its own, which it may at once. Reading the clock costs some 0.1 µs per span.
  * A trace holds 32 MiB of events; what comes after them stands in the table only, and is counted as "dropped". Errors: ARGUMENT (there is a
  * profile already), HOOK, IO, MEMORY. */
 WEIR_API bool weir_profile_begin(weir_ctx *w, const char *path);
 /* Writes the file and forgets the profile. The old file stays whole where it can't be replaced. Works after an error, too. Returns whether the
- * file was written. Errors: ARGUMENT (no profile), HOOK, IO. */
+ * file was written; true also in a child of fork(), which leaves its parent's file to the parent. Errors: ARGUMENT (no profile), HOOK, IO. */
 WEIR_API bool weir_profile_end(weir_ctx *w);
 
 /* One line of the table: all spans of a kind and name. */
