@@ -54,37 +54,13 @@ static bool asked_for(const stage *s, int i)
 	return among(s->o.against, s->players[i].name);
 }
 
-/* ---- is the result right? ---------------------------------------------------------------------------------------- */
-
-static bool right(stage *s, player *p, int slot, const char *work)
-{
-	static char known
-		[ROW_LENGTH]; /* the reference of one work takes up to a second; all contestants are compared with it */
-	static double want[MAX_VALUES], tolerance;
-	static int n;
-	double largest = 0, got = 0;
-	const char *answer = player_ask(p, "check %d", slot);
-	char *rest;
-
-	if (strcmp(known, work) != 0) n = reference_values(work, want, &tolerance);
-	snprintf(known, sizeof known, "%s", work);
-	for (int i = 0; i < n; i++) largest = fmax(largest, fabs(want[i]));
-	for (int i = 0; i < n; i++) {
-		got = answer ? strtod(answer, &rest) : (double)NAN;
-		if (!answer || rest == answer || !(fabs(got - want[i]) <= tolerance * largest)) {
-			printf("WRONG: %s, %s: value %d is %.9g, must be %.9g\n", p->name, work, i + 1, got, want[i]);
-			s->failed = true;
-			return false;
-		}
-		answer = rest;
-	}
-	return n > 0;
-}
-
 /* Sets up and checks; false where this contestant has no such work. */
 static bool prepare(stage *s, player *p, int slot, const char *work)
 {
-	return p->pid && !p->out && player_begin(p, slot, work) && right(s, p, slot, work);
+	if (!p->pid || p->out || !player_begin(p, slot, work)) return false;
+	if (reference_agrees(p, slot, work)) return true;
+	s->failed = true;
+	return false;
 }
 
 /* ---- a row ------------------------------------------------------------------------------------------------------- */
@@ -263,7 +239,8 @@ static void help(void)
 	     "  --seconds S          that each takes; default 0.1\n"
 	     "  --json FILE          all measurements\n"
 	     "  --docs FILE          replaces the tables of the families played, between their markers\n"
-	     "  --check              compute each row once and compare with the reference; no time is measured\n"
+	     "  --check              compute each row once, and small points of --scaling, and compare with the reference;\n"
+	     "                       no time is measured\n"
 	     "  --scaling            time and memory against width, batch, depth, nodes, of Weir alone\n"
 	     "  --svg FILE           with --scaling: the picture");
 }
@@ -343,7 +320,7 @@ int main(int argc, char **argv)
 	if (s.o.list) return 0;
 	if (readlink("/proc/self/exe", self, sizeof self - 1) < 0) snprintf(self, sizeof self, "%s", argv[0]);
 	all.player_count = s.count = players_find(dirname(self), s.players);
-	if (s.o.scaling) return !scale(&s);
+	if (s.o.scaling) return !(s.o.check ? scaling_check(&s.players[0]) : scale(&s));
 	all.list = calloc((size_t)(row_count * THREAD_COUNTS), sizeof *all.list);
 	if (!all.list) return 1;
 	name_missing(&s);
@@ -351,6 +328,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "there is no row %s; --list lists them\n", s.o.rows);
 		return 2;
 	}
+	if (s.o.check && !s.o.rows && !scaling_check(&s.players[0])) s.failed = true;
 	if (s.o.json && !report_json(&all, s.o.json)) s.failed = true;
 	if (s.o.docs && !report_docs(&all, s.o.docs)) s.failed = true;
 	if (s.o.check) printf("%d checks, %s\n", all.count, s.failed ? "FAILED" : "all right");

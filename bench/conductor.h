@@ -41,8 +41,8 @@ int players_find(const char *folder, player *players);
 
 /* ---- reference.c ------------------------------------------------------------------------------------------- */
 
-/* The numbers that a check of this work must answer, how many, and how far each may be off, as a share of the largest. */
-int reference_values(const char *work, double *values, double *tolerance);
+/* Has the player, which has begun this work, check it, and compares what it answers. Where that is wrong, says so on standard output. */
+bool reference_agrees(player *p, int slot, const char *work);
 
 /* ---- report.c ---------------------------------------------------------------------------------------------- */
 

@@ -1,15 +1,15 @@
 /* scaling.c: how the time of a step and the memory at its peak grow with width, batch, depth and nodes. Where one of them grew faster than
  * the work does, there would be a cliff: the exponent of growth from one point to the next stands in the table, beside that of the
- * work. */
+ * work. What a point computes is compared with the reference before it is timed. */
 #include "bench/scaling.h"
 
 #include <unistd.h>
 
 static const sweep sweeps[] = {
-	{ "width", "4 layers of this width, batch 64", "train relu 64 %lldx5", 8, 2048, 2, 2 },
-	{ "batch", "MLP 784-256-128-10", "train relu %lld 784 256 128 10", 1, 4096, 2, 1 },
-	{ "depth", "layers of 32, batch 16", "train relu 16 32 32x%lld", 1, 10000, 0, 1 },
-	{ "nodes", "scalar products on one tape", "chain mul %lld", 10, 10000000, 0, 1 },
+	{ "width", "4 layers of this width, batch 64", "train relu 64 %lldx5", 8, 2048, 64, 2, 2 },
+	{ "batch", "MLP 784-256-128-10", "train relu %lld 784 256 128 10", 1, 4096, 64, 2, 1 },
+	{ "depth", "layers of 32, batch 16", "train relu 16 32 32x%lld", 1, 10000, 100, 0, 1 },
+	{ "nodes", "scalar products on one tape", "chain mul %lld", 10, 10000000, 10000, 0, 1 },
 };
 
 static int64_t next(const sweep *s, int64_t x)
@@ -45,14 +45,35 @@ static bool too_large(const curve *c, double x)
 	return c->n && last->bytes * x / last->x > 0.8 * free_bytes;
 }
 
+static bool prepare(player *weir, const sweep *s, int64_t x)
+{
+	char work[ROW_LENGTH];
+
+	snprintf(work, sizeof work, s->ask, (long long)x);
+	return player_begin(weir, 0, work) && reference_agrees(weir, 0, work);
+}
+
+bool scaling_check(player *weir)
+{
+	bool good = player_start(weir, 1);
+	int points = 0;
+
+	for (int i = 0; i < SWEEPS; i++) {
+		const sweep *s = &sweeps[i];
+
+		for (int64_t x = s->first; good && x <= s->quick; x = next(s, x), points++) good = prepare(weir, s, x);
+	}
+	player_stop(weir);
+	printf("%d points of the curves, %s\n", points, good ? "all right" : "FAILED");
+	return good;
+}
+
 /* A process for each point, so that its peak is its own. */
 static bool measure(player *weir, const sweep *s, int64_t x, double aim, int repeats, point *out)
 {
-	char work[ROW_LENGTH];
 	bool good = player_start(weir, 1);
 
-	snprintf(work, sizeof work, s->ask, (long long)x);
-	if (good && player_begin(weir, 0, work)) {
+	if (good && prepare(weir, s, x)) {
 		out->x = (double)x;
 		out->seconds = shortest(weir, aim, repeats);
 		out->bytes = player_peak(weir);

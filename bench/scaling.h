@@ -8,7 +8,8 @@ enum { SWEEPS = 4, MAX_POINTS = 24 };
 
 typedef struct sweep {
 	const char *name, *text, *ask; /* ask: with one %lld */
-	int64_t first, last, step;     /* each point is step times the one before; 0: 1, 3, 10, 30, ... */
+	int64_t first, last, quick;    /* points; quick: the last that scaling_check() computes */
+	int64_t step;                  /* each point is step times the one before; 0: 1, 3, 10, 30, ... */
 	double exponent;               /* of the work */
 } sweep;
 
@@ -22,7 +23,9 @@ typedef struct curve {
 	point at[MAX_POINTS];
 } curve;
 
+/* A point whose first results are not the reference's ends it: false. */
 bool scaling(player *weir, double aim, int repeats, curve *curves);
+bool scaling_check(player *weir); /* small points of each curve against the reference; no time is measured */
 void scaling_table(FILE *f, const curve *curves); /* Markdown */
 bool scaling_svg(const curve *curves, const char *path);
 
