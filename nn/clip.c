@@ -12,7 +12,12 @@
 
 enum { GRAIN = 4096 };
 
-/* The accumulated gradients of m's parameters, for reading. */
+const weir_tensor *weir__moving_gradient(const weir_tensor *param)
+{
+	return weir_is_frozen(param) ? NULL : weir_grad_of(param);
+}
+
+/* The gradients that would move m's parameters, for reading. */
 typedef struct gradients {
 	weir_tensor *const *p;
 	int64_t n, i;
@@ -21,7 +26,7 @@ typedef struct gradients {
 static const weir_tensor *next(gradients *all)
 {
 	while (all->i < all->n) {
-		const weir_tensor *g = weir_grad_of(all->p[all->i++]);
+		const weir_tensor *g = weir__moving_gradient(all->p[all->i++]);
 
 		if (g) return g;
 	}
@@ -77,7 +82,7 @@ static weir_tensor *with_gradient(const void *params, int64_t i)
 {
 	weir_tensor *p = ((weir_tensor *const *)params)[i];
 
-	return weir_grad_of(p) ? p : NULL;
+	return weir__moving_gradient(p) ? p : NULL;
 }
 
 static double total_norm(const weir_module *m)
@@ -155,7 +160,7 @@ static void report(const weir_module *m, bool inf_too, const char *who)
 	weir_stats s;
 
 	for (int64_t i = 0; i < n; i++) {
-		const weir_tensor *g = weir_grad_of(all[i]);
+		const weir_tensor *g = weir__moving_gradient(all[i]);
 
 		if (!g) continue;
 		weir__stats((weir_dtype)g->dtype, weir__at(g), g->numel, &s, 1);

@@ -88,6 +88,8 @@ weir_tensor *weir__module_run(weir_module *m, weir_tensor *x, const char *who);
 bool weir__try_step(weir_module *m, int rank, const int64_t *shape, weir_nn_trace *trace, weir_memory_plan *plan);
 void weir__plan_moments(const weir_module *m, int moments, weir_memory_plan *plan); /* adds so many */
 
+/* The gradient that an optimiser would step with: the accumulated one, NULL where there is none or the parameter is frozen. */
+const weir_tensor *weir__moving_gradient(const weir_tensor *param);
 /* The norm of a parameter's accumulated gradient, which it must have: backward's, or taken and noted for the next who asks. */
 double weir__grad_norm(weir_tensor *param);
 /* Parameter i of some, NULL where it does not count. */

@@ -27,7 +27,7 @@ static const double WORK = 128;
 
 static const weir_tensor *gradient(const weir_optim_slot *slot)
 {
-	return weir_is_frozen(slot->p) ? NULL : weir_grad_of(slot->p);
+	return weir__moving_gradient(slot->p);
 }
 
 static weir_tensor *written(const weir_optim_slot *slot, int i)

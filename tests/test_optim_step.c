@@ -167,6 +167,34 @@ static void test_clip_step_refuses(void **unused)
 	assert_int_equal(weir_close(w), 0);
 }
 
+/* A frozen parameter keeps the gradient it had: that makes no step, so it counts in no norm and stays as it is. */
+static void test_clip_leaves_frozen(void **unused)
+{
+	weir_ctx *w = open_as(WEIR_F64, 1, 0);
+	weir_module *m = weir_linear_new(w, 1, 1, WEIR_INIT_HE);
+	weir_tensor *weight = weir_module_parameter(m, 0), *bias = weir_module_parameter(m, 1);
+	weir_optim *o = optimiser(m, false, true);
+
+	(void)unused;
+	set_gradient(weight, 3);
+	set_gradient(bias, -40);
+	weir_freeze(bias, true);
+	assert_near(weir_optim_clip_step(o, 1), 3, 0);
+	assert_near(weir_clip_norm(m, 1), 3, 0);
+	assert_near(weir_get(weir_grad_of(weight), 0), 1, 1e-15);
+	assert_near(weir_get(weir_grad_of(bias), 0), -40, 0);
+	assert_int_equal(weir_clip_value(m, 0.5), 1);
+	assert_near(weir_get(weir_grad_of(bias), 0), -40, 0);
+	set_gradient(bias, NAN);
+	assert_near(weir_clip_norm(m, 1), 0.5, 0);
+	weir_clip_value(m, 1);
+	assert_fine(w);
+	weir_freeze(bias, false);
+	set_gradient(bias, -40);
+	assert_near(weir_clip_norm(m, 1), hypot(0.5, 40), 1e-12);
+	assert_int_equal(weir_close(w), 0);
+}
+
 /* ---- going on from a checkpoint ---------------------------------------------------------------------------------------- */
 
 static void copy(weir_tensor *to, const weir_tensor *from)
@@ -263,8 +291,11 @@ static void test_set_steps(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_clip_step_is_both), cmocka_unit_test(test_clip_step_saves),
-		cmocka_unit_test(test_clip_step_refuses), cmocka_unit_test(test_resume),
+		cmocka_unit_test(test_clip_step_is_both),
+		cmocka_unit_test(test_clip_step_saves),
+		cmocka_unit_test(test_clip_step_refuses),
+		cmocka_unit_test(test_clip_leaves_frozen),
+		cmocka_unit_test(test_resume),
 		cmocka_unit_test(test_set_steps),
 	};
 

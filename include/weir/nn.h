@@ -135,10 +135,11 @@ WEIR_API weir_tensor *weir_l2_penalty(weir_module *m, double lambda);
 WEIR_API weir_tensor *weir_l2_penalty_of(weir_tensor *const *params, int64_t n,
 					 double lambda); /* over tensors of any rank */
 
-/* Replaces all gradients of m by g · max_norm / ‖g‖ where ‖g‖ (over all together) exceeds max_norm. Returns ‖g‖ before. A non-finite
- * norm is the error NONFINITE and touches nothing. */
+/* Replaces all gradients of m by g · max_norm / ‖g‖ where ‖g‖ (over all together) exceeds max_norm. Returns ‖g‖ before. The gradients are those
+ * that an optimiser would step with: what a frozen parameter still holds of the time before counts in no norm and stays as it is. A
+ * non-finite norm is the error NONFINITE and touches nothing. */
 WEIR_API double weir_clip_norm(weir_module *m, double max_norm);
-/* Each gradient entry into [-limit, limit]. Returns how many were changed. A NaN entry is the error NONFINITE and touches nothing; an
+/* Each entry of the same gradients into [-limit, limit]. Returns how many were changed. A NaN entry is the error NONFINITE and touches nothing; an
  * infinite one becomes the limit. */
 WEIR_API int64_t weir_clip_value(weir_module *m, double limit);
 
@@ -184,8 +185,8 @@ WEIR_API bool weir_optim_is_bad(const weir_optim *o); /* the optimiser of a fail
 /* One step with the accumulated gradients, which are used up. A parameter without a gradient, or frozen, stays. A step that would write an
  * inf or NaN into any parameter or state is the error NONFINITE and changes nothing. Returns weir_ok(). */
 WEIR_API bool weir_optim_step(weir_optim *o);
-/* weir_clip_norm() over the parameters that step, and the step, in one pass over memory, to the same bits; gradients that are kept stay as
- * they were. Returns the norm before. Errors: ARGUMENT (max_norm negative or not finite), NONFINITE (as those two functions); then NaN, and nothing
+/* weir_clip_norm() over o's parameters, and the step, in one pass over memory, to the same bits; gradients that are kept stay as
+ * they were. Frozen parameters count in neither. Returns the norm before. Errors: ARGUMENT (max_norm negative or not finite), NONFINITE (as those two functions); then NaN, and nothing
  * was changed. */
 WEIR_API double weir_optim_clip_step(weir_optim *o, double max_norm);
 WEIR_API void weir_optim_zero_grad(weir_optim *o);
