@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+/* What training can begin at: more steps than these will not be made on top of them. */
+static const int64_t MOST_STEPS = INT64_MAX / 2;
+
 static weir_optim nowhere = { .bad = true };
 
 weir_optim *weir__optim_bad(weir_ctx *w)
@@ -267,11 +270,13 @@ bool weir_optim_set_steps(weir_optim *o, const weir_tensor *p, int64_t steps)
 	double power1, power2;
 
 	if (!usable(o, "weir_optim_set_steps")) return false;
-	if (steps < 0 || (p && !slot_of(o, p))) {
-		weir_fail(w, WEIR_ERR_ARGUMENT,
-			  steps < 0 ? "weir_optim_set_steps: steps is %lld; it must not be negative"
-				    : "weir_optim_set_steps: p is no parameter of the optimiser (steps %lld)",
-			  (long long)steps);
+	if (steps < 0 || steps > MOST_STEPS) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_optim_set_steps: steps is %lld; it must lie in 0 .. %lld",
+			  (long long)steps, (long long)MOST_STEPS);
+		return false;
+	}
+	if (p && !slot_of(o, p)) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_optim_set_steps: p is no parameter of the optimiser");
 		return false;
 	}
 	weir__enter(w);

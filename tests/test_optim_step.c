@@ -274,13 +274,18 @@ static void test_set_steps(void **unused)
 	double before = weir_get(weight, 0);
 
 	(void)unused;
-	assert_true(weir_optim_set_steps(o, NULL, INT64_MAX - 1));
+	assert_true(weir_optim_set_steps(o, NULL, INT64_MAX / 2));
 	set_gradient(weight, 3);
 	assert_true(weir_optim_step(o)); /* no correction any more: m = 0.1 g, √v = √0.001 g */
 	assert_near(weir_get(weight, 0), before - 0.25 * 0.1 / sqrt(0.001), 1e-7);
-	assert_int_equal(weir_optim_steps(o), INT64_MAX);
+	assert_int_equal(weir_optim_steps(o), INT64_MAX / 2 + 1);
 	assert_false(weir_optim_set_steps(o, NULL, -1));
-	assert_error(w, WEIR_ERR_ARGUMENT, "weir_optim_set_steps: steps is -1; it must not be negative");
+	assert_error(w, WEIR_ERR_ARGUMENT,
+		     "weir_optim_set_steps: steps is -1; it must lie in 0 .. 4611686018427387903");
+	for (int i = 0; i < 2; i++) { /* steps to come are counted, too */
+		assert_false(weir_optim_set_steps(o, weight, i ? INT64_MAX : INT64_MAX / 2 + 1));
+		assert_error(w, WEIR_ERR_ARGUMENT, "it must lie in 0 .. 4611686018427387903");
+	}
 	assert_false(weir_optim_set_steps(o, weir_module_parameter(weir_linear_new(w, 1, 1, WEIR_INIT_HE), 0), 4));
 	assert_error(w, WEIR_ERR_ARGUMENT, "weir_optim_set_steps: p is no parameter of the optimiser");
 	assert_int_equal(weir_optim_steps_of(o, NULL), -1);

@@ -195,7 +195,7 @@ WEIR_API int64_t weir_optim_steps(const weir_optim *o);
 WEIR_API int64_t weir_optim_steps_of(const weir_optim *o, const weir_tensor *p);
 /* Says that so many steps were made, by o and all of its parameters, or where p is not NULL by p alone. With the states of weir_optim_state()
  * written back, that is how training goes on from a checkpoint as if it had not been interrupted: Adam's bias correction and
- * momentum's first step hang on it. Errors: ARGUMENT (steps negative, p none of o's). Returns whether it was set. */
+ * momentum's first step hang on it. Errors: ARGUMENT (steps not in 0 .. 2⁶² - 1, p none of o's). Returns whether it was set. */
 WEIR_API bool weir_optim_set_steps(weir_optim *o, const weir_tensor *p, int64_t steps);
 WEIR_API double weir_optim_lr(const weir_optim *o);
 WEIR_API void weir_optim_set_lr(weir_optim *o, double lr); /* of every group, times the group's factor */
