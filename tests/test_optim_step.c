@@ -195,6 +195,27 @@ static void test_clip_leaves_frozen(void **unused)
 	assert_int_equal(weir_close(w), 0);
 }
 
+/* With no gradient at all a step is a step of the optimiser, and none of a parameter's own, clipped or not. */
+static void test_step_without_gradients(void **unused)
+{
+	(void)unused;
+	for (int clip = 0; clip < 2; clip++) {
+		weir_ctx *w = open_as(WEIR_F32, 1, 0);
+		weir_module *m = weir_linear_new(w, 2, 2, WEIR_INIT_HE);
+		weir_tensor *weight = weir_module_parameter(m, 0);
+		weir_optim *o = optimiser(m, true, false);
+		double before = weir_get(weight, 1);
+
+		if (clip) assert_near(weir_optim_clip_step(o, 1), 0, 0);
+		else assert_true(weir_optim_step(o));
+		assert_fine(w);
+		assert_int_equal(weir_optim_steps(o), 1);
+		assert_int_equal(weir_optim_steps_of(o, weight), 0);
+		assert_near(weir_get(weight, 1), before, 0);
+		assert_int_equal(weir_close(w), 0);
+	}
+}
+
 /* ---- going on from a checkpoint ---------------------------------------------------------------------------------------- */
 
 static void copy(weir_tensor *to, const weir_tensor *from)
@@ -300,6 +321,7 @@ int main(void)
 		cmocka_unit_test(test_clip_step_saves),
 		cmocka_unit_test(test_clip_step_refuses),
 		cmocka_unit_test(test_clip_leaves_frozen),
+		cmocka_unit_test(test_step_without_gradients),
 		cmocka_unit_test(test_resume),
 		cmocka_unit_test(test_set_steps),
 	};

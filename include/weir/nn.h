@@ -182,15 +182,16 @@ WEIR_API weir_optim *weir_adam_new(weir_ctx *w, weir_module *m, double lr);
 WEIR_API weir_optim *weir_adamw_new(weir_ctx *w, weir_module *m, double lr, double weight_decay);
 WEIR_API weir_optim *weir_adam_with(weir_ctx *w, weir_module *m, const weir_adam_options *o);
 WEIR_API bool weir_optim_is_bad(const weir_optim *o); /* the optimiser of a failed call */
-/* One step with the accumulated gradients, which are used up. A parameter without a gradient, or frozen, stays. A step that would write an
- * inf or NaN into any parameter or state is the error NONFINITE and changes nothing. Returns weir_ok(). */
+/* One step with the accumulated gradients, which are used up. A parameter without a gradient, or frozen, stays; where that is all of
+ * them, it is a step all the same (weir_optim_steps), as a schedule counts. A step that would write an inf or NaN into any parameter or
+ * state is the error NONFINITE and changes nothing. Returns weir_ok(). */
 WEIR_API bool weir_optim_step(weir_optim *o);
 /* weir_clip_norm() over o's parameters, and the step, in one pass over memory, to the same bits; gradients that are kept stay as
- * they were. Frozen parameters count in neither. Returns the norm before. Errors: ARGUMENT (max_norm negative or not finite), NONFINITE (as those two functions); then NaN, and nothing
- * was changed. */
+ * they were. Frozen parameters count in neither. Returns the norm before, 0 of no gradient. Errors: ARGUMENT (max_norm negative or not
+ * finite), NONFINITE (as those two functions); then NaN, and nothing was changed. */
 WEIR_API double weir_optim_clip_step(weir_optim *o, double max_norm);
 WEIR_API void weir_optim_zero_grad(weir_optim *o);
-WEIR_API int64_t weir_optim_steps(const weir_optim *o);
+WEIR_API int64_t weir_optim_steps(const weir_optim *o); /* that went well, of either function */
 /* The steps that parameter p has made: fewer, where it was frozen or had no gradient; -1 where it is none of o's. */
 WEIR_API int64_t weir_optim_steps_of(const weir_optim *o, const weir_tensor *p);
 /* Says that so many steps were made, by o and all of its parameters, or where p is not NULL by p alone. With the states of weir_optim_state()
