@@ -9,6 +9,7 @@
 #include "ops/matrix.h"
 #include "kernels/layer_norm.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "engine/number.h"
@@ -84,26 +85,54 @@ static weir_tensor *normalise(weir_tensor *x, double eps, weir_tensor **slope)
 	return weir_div(d, length);
 }
 
-static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])
+/* Gradients of x and weight. */
+static void rule(weir_tensor *x, weir_tensor *weight, weir_tensor *gy, double eps, unsigned need, weir_tensor *gx[])
 {
 	static const int first[] = { 0 }, last[] = { -1 };
-	weir_tensor *x = y->in[0], *slope = NULL, *hat, *g;
+	weir_tensor *slope = NULL, *hat = normalise(x, eps, &slope), *g;
+
+	if (!weir_ok(x->ctx)) return;
+	if (need & 2) gx[1] = weir_sum(weir__flat(weir_mul(gy, hat)), 1, first, false);
+	if (!(need & 1)) return;
+	g = weir_mul(gy, weight);
+	gx[0] = weir_sub(g, weir_mean(g, 1, last, true));
+	gx[0] = weir_sub(gx[0], weir_mul(hat, weir_mean(weir_mul(g, hat), 1, last, true)));
+	gx[0] = weir_mul(gx[0], slope);
+}
+
+/* Where a row of equal entries has a length, c √eps, that f32 can't hold, nor 1 / √eps. c is no less than 1 / (4 √n). */
+static bool too_small(const weir_tensor *x, double eps)
+{
+	double n = (double)x->shape[x->rank - 1];
+
+	return x->dtype == WEIR_F32 && sqrt(eps) < 4 * sqrt(n) * (double)FLT_MIN;
+}
+
+static void rule_in_f64(weir_tensor *x, weir_tensor *weight, weir_tensor *gy, double eps, unsigned need,
+			weir_tensor *gx[])
+{
+	rule(weir_cast(x, WEIR_F64), weir_cast(weight, WEIR_F64), weir_cast(gy, WEIR_F64), eps, need, gx);
+	for (int i = 0; i < 2; i++) {
+		if (gx[i]) gx[i] = weir_cast(gx[i], WEIR_F32);
+	}
+}
+
+static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])
+{
+	static const int first[] = { 0 };
+	weir_tensor *x = y->in[0], *weight = y->in[1];
+	double eps = eps_of(y);
 
 	if (need & 4) gx[2] = weir_sum(weir__flat(gy), 1, first, false);
 	if (!(need & 3)) return;
 	if (!x->numel) { /* no mean to take: gy is as empty as all that follows */
 		if (need & 2) gx[1] = weir_sum(weir__flat(gy), 1, first, false);
 		if (need & 1) gx[0] = gy;
-		return;
+	} else if (too_small(x, eps)) {
+		rule_in_f64(x, weight, gy, eps, need, gx);
+	} else {
+		rule(x, weight, gy, eps, need, gx);
 	}
-	hat = normalise(x, eps_of(y), &slope);
-	if (!weir_ok(x->ctx)) return;
-	if (need & 2) gx[1] = weir_sum(weir__flat(weir_mul(gy, hat)), 1, first, false);
-	if (!(need & 1)) return;
-	g = weir_mul(gy, y->in[1]);
-	gx[0] = weir_sub(g, weir_mean(g, 1, last, true));
-	gx[0] = weir_sub(gx[0], weir_mul(hat, weir_mean(weir_mul(g, hat), 1, last, true)));
-	gx[0] = weir_mul(gx[0], slope);
 }
 
 static void vjp_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[])

@@ -153,6 +153,48 @@ static void test_layer_norm_hard(void **unused)
 	}
 }
 
+/* Recorded and unrecorded, gradients are the same where eps is nothing in f32: a row of equal entries then has an x̂ of 0 and a slope of
+ * 1 / √eps, which f32 can't hold. */
+static void test_layer_norm_small_eps(void **unused)
+{
+	static const double eps[] = { 1e-5, 1e-73, 1e-74, 1e-76, 1e-80, 1e-300 };
+	enum { ROWS = 6, N = 4 };
+	static const double x_rows[ROWS][N] = { { 5, 5, 5, 5 }, { 5, 5, 5, 5 },    { 0, 0, 0, 0 },
+						{ 0, 0, 0, 0 }, { 1, 2, 3, 1e-3 }, { 1e-12, 2e-12, -1e-12, 0 } },
+			    g_rows[ROWS][N] = { { 2, 2, 2, 2 },  { 1, -2, 3, 0.5 }, { 2, 2, 2, 2 },
+						{ 1, 0, 0, -7 }, { 1, -2, 3, 0.5 }, { 1, -2, 3, 0.5 } };
+
+	(void)unused;
+	for (size_t k = 0; k < 2 * sizeof(eps) / sizeof(*eps); k++) {
+		weir_dtype t = k % 2 ? WEIR_F64 : WEIR_F32;
+		weir_ctx *w = open_as(t, 1, 0);
+		weir_tensor *x = weir_zeros(w, t, 2, (int64_t[]){ ROWS, N }),
+			    *gy = weir_zeros(w, t, 2, (int64_t[]){ ROWS, N }), *y, *got[2][3];
+		weir_tensor *xs[] = { x, weir_full(w, t, 1, (int64_t[]){ N }, 1.5),
+				      weir_zeros(w, t, 1, (int64_t[]){ N }) };
+
+		weir_write_f64(x, &x_rows[0][0], ROWS * N);
+		weir_write_f64(gy, &g_rows[0][0], ROWS * N);
+		y = weir_layer_norm(x, xs[1], xs[2], eps[k / 2]);
+		assert_true(weir_vjp(y, gy, xs, 3, got[0], 0));
+		assert_true(weir_vjp(y, gy, xs, 3, got[1], WEIR_CREATE_GRAPH));
+		for (int i = 0; i < 3; i++) {
+			assert_int_equal(weir_dtype_of(got[1][i]), t);
+			for (int64_t e = 0; e < weir_numel(got[0][i]); e++) {
+				double a = weir_get(got[0][i], e), b = weir_get(got[1][i], e);
+
+				if (!(a == b || fabs(a - b) <= (t == WEIR_F32 ? 1e-5 : 1e-13) * (fabs(a) + 1)))
+					fail_msg("eps %g, %s, gradient %d, element %lld: %.9g, recorded %.9g",
+						 eps[k / 2], t == WEIR_F32 ? "f32" : "f64", i, (long long)e, a, b);
+			}
+		}
+		assert_true(
+			weir_grad(weir_sum_all(weir_mul(got[1][1], got[1][1])), xs, 1, got[0], 0)); /* second order */
+		assert_fine(w);
+		assert_int_equal(weir_close(w), 0);
+	}
+}
+
 static weir_tensor *norm_of(weir_tensor *const *xs, int n, void *m)
 {
 	weir_tensor *const given[] = { n > 1 ? xs[1] : NULL, n > 2 ? xs[2] : NULL };
@@ -388,10 +430,15 @@ static void test_summary(void **unused)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_deep_memory), cmocka_unit_test(test_residual),
-		cmocka_unit_test(test_activations), cmocka_unit_test(test_layer_norm_hard),
-		cmocka_unit_test(test_layer_norm),  cmocka_unit_test(test_layer_norm_empty),
-		cmocka_unit_test(test_penalty),     cmocka_unit_test(test_minibatch),
+		cmocka_unit_test(test_deep_memory),
+		cmocka_unit_test(test_residual),
+		cmocka_unit_test(test_activations),
+		cmocka_unit_test(test_layer_norm_hard),
+		cmocka_unit_test(test_layer_norm_small_eps),
+		cmocka_unit_test(test_layer_norm),
+		cmocka_unit_test(test_layer_norm_empty),
+		cmocka_unit_test(test_penalty),
+		cmocka_unit_test(test_minibatch),
 		cmocka_unit_test(test_summary),
 	};
 
