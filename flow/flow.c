@@ -8,6 +8,7 @@
 #include "kernels/cpu.h"
 #include "kernels/fpenv.h"
 #include "kernels/reduce.h"
+#include "kernels/threads.h"
 
 static const int64_t never = INT64_MAX / 4;
 
@@ -302,7 +303,7 @@ weir_flow *weir_flow_watch(weir_ctx *w, const weir_flow_options *o)
 	h.observe = on_backward;
 	f->backward = weir_hook_add(w, NULL, &h);
 	f->owned = weir_ok(w) ? weir__own(w, f, destroy) : NULL;
-	f->when.begin = weir__flow_now();
+	f->when.begin = weir__clock();
 	weir__flow_begin_step(f);
 	if (!weir_ok(w)) {
 		weir_hook_remove(f->forward);
@@ -380,7 +381,7 @@ bool weir_flow_step(weir_flow *f, weir_tensor *loss)
 	weir_ctx *w;
 	int64_t root;
 	weir_fp_state saved;
-	int64_t began = weir__flow_now();
+	int64_t began = weir__clock();
 	bool whole;
 
 	if (!f || !weir_ok(f->w) || f->stopped) return false;

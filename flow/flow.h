@@ -8,20 +8,23 @@
  *   measure.c  a layer's numbers           wholes.c   modules called many times
  *   softmax.c  how far softmaxes are shut
  *   dense.c    layers that are act(x · Wᵀ + b)
- *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound
+ *   theory.c   mean-field theory            stretch.c  sigma_max of Jacobians, the bound: products with them are jacobian.c's
  *   units.c    the census of dead units     spikes.c   median and MAD of the log norms
  *   passes.c   several backward passes in one step
  *   values.c   what needs values that are gone when the step ends
  *   loss.c     what the loss itself tells, validation
  *   births.c   who made the first inf, NaN, subnormal, zero. births_rule.c looks while gradients pass, births_overflow.c for what is
  *              gone again, births_path.c where it spread to; births_note.c births_text.c births_element.c say it in words
- *   way.c      the nodes that all of the gradient passes
+ *   way.c      the nodes that all of the gradient passes            side.c  chains of layers beside them
  *   slope.c    slope, total, bound, depth budget
  *   verdict.c  the verdict, cause.c its cause, by rules.def
  *   noise.c curvature.c                     on request
- *   whatif.c repairs.c whatif_steps.c       repairs, tried on copies
- *   report.c report_json.c report_html.c dot.c dot_place.c   the forms of a report
- *   record.c record_jsonl.c record_tensorboard.c record_ring.c   what is written at every step */
+ *   whatif.c   repairs, tried on copies. repairs.c plans one, repairs_copy.c makes the copy, whatif_steps.c trains it,
+ *              whatif_advice.c says in which order
+ *   report.c   the table of a report: report_columns.c report_lines.c; the other forms: report_json.c, report_html.c with
+ *              report_diagrams.c report_plot.c; report_whatif.c the trials, in all of them
+ *   dot.c      the tape as a picture: dot_place.c dot_fold.c
+ *   record.c   what is written at every step: record_jsonl.c record_tensorboard.c record_ring.c, which record_ring_read.c reads */
 #ifndef WEIR_FLOW_FLOW_H
 #define WEIR_FLOW_FLOW_H
 
@@ -245,7 +248,6 @@ static inline int64_t weir__flow_step_now(const weir_flow *f)
 	return f->options.first_step + f->steps;
 }
 
-int64_t weir__flow_now(void); /* nanoseconds */
 /* What the hooks are to do in the step that begins now. */
 void weir__flow_begin_step(weir_flow *f);
 /* At its end: what it cost, began and ended when, and when the next whole measurement is due. */

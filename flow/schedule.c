@@ -2,21 +2,12 @@
  * measuring stays within the budget. */
 #include "flow/flow.h"
 
-#include <time.h>
+#include "kernels/threads.h"
 
 enum {
 	LONGEST = 4096, /* steps between two whole measurements */
 	TIMED = 4,      /* steps after one whose hooks run under the clock */
 };
-
-/* Nanoseconds: whole numbers, which touch no floating-point flag of the caller's. */
-int64_t weir__flow_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
 
 /* What a thin step cost. The least of several is what it costs where nothing else gets in between. */
 static void settle_thin(schedule *s, double hooks, double cost, double rest)
@@ -43,7 +34,7 @@ static int64_t distance(const schedule *s, const weir_flow_options *o)
 void weir__flow_settle(weir_flow *f, bool whole, int64_t began)
 {
 	schedule *s = &f->when;
-	int64_t end = weir__flow_now();
+	int64_t end = weir__clock();
 	double own = 1e-9 * (double)(end - began), wall = 1e-9 * (double)(end - s->begin),
 	       hooks = s->whole || s->timed ? weir_hook_seconds(f->w) - s->hooks : s->hooks_thin, cost = own + hooks;
 

@@ -2,7 +2,7 @@
 # Fails where an include points to a higher floor or to a sibling.
 #
 #   include/weir   each public header stands on the floor of its name
-#   kernels 0, engine 1, ops 2, nn flow io dist 3 (siblings), tools tests bench examples 4
+#   kernels 0, engine 1, ops 2, nn flow io 3 (siblings), tools tests bench examples 4
 #
 # A private header is included as "floor/x.h", a public one as <weir/x.h>. The sources of weir-io are built on the public headers
 # alone; flow on them and on a few private ones in which no tensor occurs. Usage: tests/check_floors.sh [TREE]
@@ -14,18 +14,18 @@ tree=${1:-$here/..}
 check() (
 	cd "$1"
 	set -- /dev/null
-	for f in include/weir/* kernels/* engine/* ops/* nn/* flow/* io/* dist/* tools/* tests/* bench/* examples/*; do
+	for f in include/weir/* kernels/* engine/* ops/* nn/* flow/* io/* tools/* tests/* bench/* examples/*; do
 		case $f in *.c | *.h | *.def) set -- "$@" "$f" ;; esac
 	done
 	awk '
 	BEGIN {
-		split("kernels 0 engine 1 ops 2 nn 3 flow 3 io 3 dist 3 tools 4 tests 4 bench 4 examples 4", f)
+		split("kernels 0 engine 1 ops 2 nn 3 flow 3 io 3 tools 4 tests 4 bench 4 examples 4", f)
 		for (i = 1; i in f; i += 2) floor[f[i]] = f[i + 1]
 		# Public headers: the floor whose face they are; "any" may be included from everywhere.
-		split("types any version any engine engine ops ops nn nn flow flow io io safetensors io dist dist here ops here_nn nn weir all", h)
+		split("types any version any engine engine ops ops nn nn flow flow io io safetensors io here ops here_nn nn weir all", h)
 		for (i = 1; i in h; i += 2) face[h[i]] = h[i + 1]
-		# What flow may use beside: memory, text and numbers, in which no tensor and no tape occurs.
-		split("engine/memory.h engine/text.h engine/number.h engine/json_write.h engine/safe_write.h kernels/reduce.h kernels/cpu.h kernels/fpenv.h", t)
+		# What flow may use beside: memory, text, numbers and the clock, in which no tensor and no tape occurs.
+		split("engine/memory.h engine/text.h engine/number.h engine/json_write.h engine/safe_write.h kernels/reduce.h kernels/cpu.h kernels/fpenv.h kernels/threads.h", t)
 		for (i in t) plain[t[i]]
 	}
 	function wrong(text) { printf "%s:%d: %s\n", FILENAME, FNR, text; bad = 1 }
@@ -90,3 +90,9 @@ printf '#include "nn/a.h"\n#include "flow/a.h"\n#include <weir/weir.h>\n' >"$tri
 check "$trial/tree" >&2 || { echo "check_floors.sh itself is wrong: it refuses right includes" >&2; exit 1; }
 
 check "$tree"
+
+# The instrument's files are listed once, in the opening comment of flow/flow.h.
+for f in "$tree"/flow/*.c; do
+	name=$(basename "$f")
+	sed '/\*\//q' "$tree/flow/flow.h" | grep -qw "$name" || { echo "flow/flow.h does not say what $name is" >&2; exit 1; }
+done
