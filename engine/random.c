@@ -32,20 +32,44 @@ void weir__random_numbers(const weir_ctx *w, uint64_t stream, uint64_t first, we
 	weir__fp_leave(saved);
 }
 
+/* Numbers drawn one by one come in runs: from the second of a stream's numbers in order on, the thread draws the next ones with it, as an array. What
+ * a number is hangs on no run, so runs need no care: neither where a stream is left, nor where it is drawn from by several threads. */
+enum { RUN = 64 };
+
+typedef struct run {
+	uint64_t seed, stream, first;
+	int n; /* 0: nothing drawn yet */
+	double x[RUN];
+} run;
+
+static double draw_one(const weir_ctx *w, uint64_t stream, uint64_t index, weir_draw draw)
+{
+	static _Thread_local run of[2][2]; /* of two distributions, and of two streams that are drawn from by turns */
+	run *r = &of[draw == WEIR_DRAW_NORMAL][stream & 1];
+	bool same = r->n && r->stream == stream && r->seed == w->options.seed;
+	uint64_t at = index - r->first;
+
+	if (!same || at >= (uint64_t)r->n) {
+		bool next = same && at == (uint64_t)r->n && index <= UINT64_MAX - RUN;
+
+		r->n = !next ? 1 : 4 * r->n < RUN ? 4 * r->n : RUN;
+		r->seed = w->options.seed;
+		r->stream = stream;
+		r->first = index;
+		weir__random_numbers(w, stream, index, draw, r->x, r->n);
+		at = 0;
+	}
+	return r->x[at];
+}
+
 double weir_random_uniform(const weir_ctx *w, uint64_t stream, uint64_t index)
 {
-	double x;
-
-	weir__random_numbers(w, stream, index, WEIR_DRAW_UNIFORM, &x, 1);
-	return x;
+	return draw_one(w, stream, index, WEIR_DRAW_UNIFORM);
 }
 
 double weir_random_normal(const weir_ctx *w, uint64_t stream, uint64_t index)
 {
-	double x;
-
-	weir__random_numbers(w, stream, index, WEIR_DRAW_NORMAL, &x, 1);
-	return x;
+	return draw_one(w, stream, index, WEIR_DRAW_NORMAL);
 }
 
 void weir__random_fill(weir_tensor *t, uint64_t stream, weir_draw draw, double a, double b)

@@ -87,6 +87,43 @@ static void alone_or_not(void **state)
 	close_clean(w);
 }
 
+/* Nor does it hang on what was drawn before: in order, backwards, by jumps, from streams and contexts by turns, at the end of the numbers. */
+static void in_any_order(void **state)
+{
+	enum { N = 500, WALKS = 6 };
+	static const int step[WALKS] = { 1, -1, 2, 3, 64, 65 };
+	static const uint64_t begins[] = { 0, 7, UINT64_MAX - 3 * N, UINT64_MAX - N / 2 };
+	weir_options o;
+	weir_ctx *w[2];
+
+	(void)state;
+	weir_options_init(&o);
+	o.handler = NULL;
+	for (int i = 0; i < 2; i++) o.seed = (uint64_t)i, w[i] = weir_open(&o);
+	for (size_t b = 0; b < sizeof begins / sizeof *begins; b++) {
+		for (int walk = 0; walk < WALKS; walk++) {
+			uint64_t at = begins[b] + (step[walk] < 0 ? N : 0);
+
+			for (int i = 0; i < N; i++, at += (uint64_t)(int64_t)step[walk]) {
+				const weir_ctx *c = w[i / 100 % 2];
+				uint64_t stream = i < 200 ? 4 : (uint64_t)i % 3;
+				double one[2] = { weir_random_normal(c, stream, at),
+						  weir_random_uniform(c, stream, at) },
+				       want[2];
+
+				weir__kernels()->random_normal(&want[0], weir_seed(c), stream, at, 1);
+				weir__kernels()->random_uniform(&want[1], weir_seed(c), stream, at, 1);
+				if (one[0] != want[0] || one[1] != want[1])
+					fail_msg(
+						"stream %d, walk %d, number %llu: %.17g and %.17g, must be %.17g and %.17g",
+						(int)stream, walk, (unsigned long long)at, one[0], one[1], want[0],
+						want[1]);
+			}
+		}
+	}
+	for (int i = 0; i < 2; i++) close_clean(w[i]);
+}
+
 static void moments(void **state)
 {
 	enum { N = 200000 };
@@ -135,9 +172,9 @@ static void seeds(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(philox), cmocka_unit_test(quantile),
-					    cmocka_unit_test(alone_or_not), cmocka_unit_test(moments),
-					    cmocka_unit_test(seeds) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(philox),       cmocka_unit_test(quantile),
+					    cmocka_unit_test(alone_or_not), cmocka_unit_test(in_any_order),
+					    cmocka_unit_test(moments),      cmocka_unit_test(seeds) };
 
 	return cmocka_run_group_tests_name("random", tests, NULL, NULL);
 }
