@@ -1,6 +1,7 @@
 /* op.c: what the files of operations share: checks, messages, running element-wise kernels. */
 #include "engine/op.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "engine/text.h"
@@ -112,8 +113,8 @@ bool weir_same_shape(weir_shaping *s)
 	const weir_tensor *x = s->in[0];
 	int i = 1;
 
+	if (weir__all_alike(s->in, s->n)) return weir__copy_shape(s, x);
 	while (i < s->n && weir__alike(x, s->in[i])) i++;
-	if (i == s->n && weir__is_float(x->dtype)) return weir__copy_shape(s, x);
 	if (weir__need_float(s))
 		weir_fail(s->ctx, WEIR_ERR_SHAPE, "%s: shapes differ: operand 0 is %s, operand %d is %s",
 			  weir__who(s->ctx, s->op), weir__describe(x, &a), i, weir__describe(s->in[i], &b));
@@ -134,16 +135,37 @@ static __attribute__((noinline)) void run_many(weir_map id, const weir_tensor *l
 			  like->ctx->threads);
 }
 
+/* Are they few and dense? Then at[i] is where operand i lies. */
+static inline bool few_dense(const weir_tensor *like, const weir_tensor *const *x, int n, const void **at)
+{
+	if (like->numel > WEIR_FEW) return false;
+	for (int i = 0; i < n; i++) {
+		if (!x[i]->contiguous) return false;
+		at[i] = weir__at(x[i]);
+	}
+	return true;
+}
+
 void weir__run_map_into(weir_map id, const weir_tensor *like, weir_dst_mode mode, void *data,
 			struct weir_squares *squares, const weir_tensor *const *x, int n, const double *p)
 {
 	const void *at[MAX_OPERANDS];
-	bool few = like->numel <= WEIR_FEW && !squares;
 
-	for (int i = 0; i < n && i < MAX_OPERANDS && few; i++) {
-		at[i] = weir__at(x[i]);
-		few = x[i]->contiguous;
-	}
-	if (few) weir__map_dense(id, (weir_dtype)like->dtype, like->numel, data, mode, at, p);
+	assert(n <= MAX_OPERANDS);
+	if (!squares && few_dense(like, x, n, at))
+		weir__map_dense(id, (weir_dtype)like->dtype, like->numel, data, mode, at, p);
 	else run_many(id, like, mode, data, squares, x, n, p);
+}
+
+void weir__run_forward(weir_map id, weir_tensor *y, const double *p)
+{
+	const weir_tensor *const *x = (const weir_tensor *const *)y->in;
+	const weir_tensor *like =
+		weir__is_float(y->dtype) ? y : x[0]; /* the kernel of a mask is that of what is compared */
+	const void *at[MAX_OPERANDS];
+
+	assert(y->nin <= MAX_OPERANDS);
+	if (few_dense(like, x, y->nin, at))
+		weir__map_dense(id, (weir_dtype)like->dtype, like->numel, y->store->data, WEIR_DST_WRITE, at, p);
+	else run_many(id, like, WEIR_DST_WRITE, y->store->data, NULL, x, y->nin, p);
 }

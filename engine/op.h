@@ -27,14 +27,19 @@ bool weir__axis(weir_ctx *w, const char *who, const weir_tensor *x, int axis,
 bool weir__axes(weir_ctx *w, const char *who, const weir_tensor *x, int n, const int *axes, uint32_t *mask);
 bool weir__copy_shape(weir_shaping *s, const weir_tensor *x); /* result like x */
 
+/* weir_op_apply for a sound op and its n operands, which are ready (weir__ready), as the caller has found. */
+weir_tensor *weir__apply_ready(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr);
+
 /* Runs one element-wise kernel over n operands of like's shape (any strides) and type (but masks) into data, contiguous. */
 void weir__run_map_into(weir_map id, const weir_tensor *like, weir_dst_mode mode, void *data,
 			struct weir_squares *squares, const weir_tensor *const *x, int n, const double *p);
-/* Into y, contiguous. A mask's type is u8, but the kernel is that of what is compared. */
+/* Into y, contiguous. */
 static inline void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor *const *x, int n, const double *p)
 {
-	weir__run_map_into(id, weir__is_float(y->dtype) || !n ? y : x[0], WEIR_DST_WRITE, weir__at(y), NULL, x, n, p);
+	weir__run_map_into(id, y, WEIR_DST_WRITE, weir__at(y), NULL, x, n, p);
 }
+/* A forward function: into y, of its operands. */
+void weir__run_forward(weir_map id, weir_tensor *y, const double *p);
 /* Into the destination of a fused rule. Inline, so that its fields are passed on one by one: a copy of the struct, read back as a whole just after
  * its fields were written, would wait for them to reach the cache. */
 static inline void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst,

@@ -190,7 +190,7 @@ void weir__profile_pop(weir_ctx *w, weir_span_kind kind, const char *name, const
 	if (!f->e) return;
 	f->e->end = f->begin + spent;
 	f->e->row = number;
-	f->e->scope = y ? y->scope : weir__scope_now(w, &call);
+	f->e->scope = y ? y->scope : weir__scope_now(&w->scopes, &call);
 	if (!y) return;
 	f->e->products = products(y, kind, need);
 	f->e->bytes = traffic(y, kind, need);

@@ -96,18 +96,6 @@ void weir__scopes_free(weir_ctx *w)
 	memset(s, 0, sizeof *s);
 }
 
-uint32_t weir__scope_now(const weir_ctx *w, uint32_t *call)
-{
-	const weir_scopes *s = &w->scopes;
-
-	if (!s->depth) {
-		*call = 1;
-		return 0;
-	}
-	*call = s->stack[s->depth - 1].call;
-	return s->stack[s->depth - 1].scope;
-}
-
 const char *weir__scope_path(const weir_ctx *w, uint32_t scope)
 {
 	return scope < w->scopes.count ? w->scopes.list[scope].path : "";
@@ -166,7 +154,7 @@ void weir_scope_begin(weir_ctx *w, const char *name)
 		weir_fail(w, WEIR_ERR_ARGUMENT, "weir_scope_begin: a scope needs a name");
 		name = "unnamed";
 	}
-	enter(w, weir__scope_now(w, &call), name, false);
+	enter(w, weir__scope_now(&w->scopes, &call), name, false);
 }
 
 void weir__scope_begin_path(weir_ctx *w, const char *path)

@@ -27,7 +27,11 @@ typedef struct weir_scopes {
 
 /* Enters path below the innermost user scope (module paths are whole: "mlp.3.linear"). Ends with weir_scope_end(). */
 void weir__scope_begin_path(weir_ctx *w, const char *path);
-uint32_t weir__scope_now(const weir_ctx *w, uint32_t *call);
+static inline uint32_t weir__scope_now(const weir_scopes *s, uint32_t *call)
+{
+	*call = s->depth ? s->stack[s->depth - 1].call : 1;
+	return s->depth ? s->stack[s->depth - 1].scope : 0;
+}
 const char *weir__scope_path(const weir_ctx *w, uint32_t scope);
 uint32_t weir__scope_number(weir_ctx *w, const char *path); /* known from now on; 0, which is also "", on failure */
 void weir__scope_set(weir_ctx *w, uint32_t scope,

@@ -304,23 +304,20 @@ weir_tensor *weir__node_of(weir_tensor *t)
 	return k->leaf && k->leaf_life == t->ctx->life ? k->leaf : NULL;
 }
 
-weir_tensor *weir__operand(weir_ctx *w, weir_tensor *t)
+weir_tensor *weir__operand_of_kept(weir_ctx *w, weir_tensor *t)
 {
 	weir_kept *k = t->kept;
 	weir_tensor *leaf;
-	uint32_t call;
 
-	if (!(t->flags & WEIR_T_KEPT) || !k) return t;
+	if (!k) return t;
 	if (k->substitute) return weir__operand(w, k->substitute);
-	if (k->leaf && k->leaf_life == w->life) return k->leaf;
 	if (!weir_is_recording(w)) return t;
 	leaf = weir__tensor_view(t, k->param ? &weir__op_param : &weir__op_input, t->rank, t->shape, t->stride, 0);
 	if (weir_is_bad(leaf)) return leaf;
 	leaf->flags |= WEIR_T_RECORDED;
 	leaf->kept = k;
 	leaf->here = w->here;
-	leaf->scope = weir__scope_now(w, &call);
-	leaf->call = call;
+	leaf->scope = weir__scope_now(&w->scopes, &leaf->call);
 	k->leaf = leaf;
 	k->leaf_life = w->life;
 	return leaf;

@@ -30,19 +30,22 @@ static size_t block_bytes(size_t bytes)
 	return bytes > LEAD && bytes <= INLINE_BYTES ? WEIR_ALIGN + bytes : WEIR_ALIGN;
 }
 
+static weir_storage *record_at(char *block, size_t bytes, void *data)
+{
+	weir_storage *s = (weir_storage *)(void *)(block + LEAD);
+
+	*s = (weir_storage){ .refs = 1, .size = bytes, .data = data };
+	return s;
+}
+
 /* A storage record, with the value's place where that is in its block; else data is NULL. */
 static weir_storage *record_new(weir_ctx *w, size_t bytes)
 {
 	size_t size = block_bytes(bytes);
 	char *block = weir__pool_pop(&w->pool, size, &size);
-	weir_storage *s;
 
 	if (!block && !(block = weir__pool_take(w, &size))) return NULL;
-	s = (weir_storage *)(void *)(block + LEAD);
-	*s = (weir_storage){ .refs = 1, .size = bytes };
-	if (bytes <= LEAD) s->data = block;
-	else if (bytes <= INLINE_BYTES) s->data = block + WEIR_ALIGN;
-	return s;
+	return record_at(block, bytes, bytes <= LEAD ? block : bytes <= INLINE_BYTES ? block + WEIR_ALIGN : NULL);
 }
 
 static void record_free(weir_ctx *w, weir_storage *s)
@@ -55,16 +58,23 @@ size_t weir__storage_bytes(size_t bytes)
 	return weir__pool_rounded(block_bytes(bytes)) + (bytes > INLINE_BYTES ? weir__pool_rounded(bytes) : 0);
 }
 
-weir_storage *weir__storage_new(weir_ctx *w, size_t bytes)
+static __attribute__((noinline)) weir_storage *storage_of_many(weir_ctx *w, size_t bytes)
 {
 	weir_storage *s = record_new(w, bytes);
 	size_t size = bytes;
 
+	if (!s || s->data || (s->data = weir__pool_take(w, &size))) return s;
+	record_free(w, s);
+	return NULL;
+}
+
+weir_storage *weir__storage_new(weir_ctx *w, size_t bytes)
+{
+	size_t size;
+	char *block = bytes <= LEAD ? weir__pool_pop(&w->pool, WEIR_ALIGN, &size) : NULL;
+	weir_storage *s = block ? record_at(block, bytes, block) : storage_of_many(w, bytes);
+
 	if (!s) return NULL;
-	if (!s->data && !(s->data = weir__pool_take(w, &size))) {
-		record_free(w, s);
-		return NULL;
-	}
 	w->memory.values += bytes;
 	if (w->memory.values > w->memory.values_peak) w->memory.values_peak = w->memory.values;
 	return s;
@@ -79,13 +89,22 @@ static void shared_drop(weir_shared *sh)
 	a.free(a.user, sh, sizeof *sh);
 }
 
-void weir__storage_drop(weir_ctx *w, weir_storage *s)
+static __attribute__((noinline)) void free_many(weir_ctx *w, weir_storage *s)
 {
-	if (!s || --s->refs) return;
 	if (s->shared) shared_drop(s->shared);
 	else if (s->size > INLINE_BYTES) weir__pool_give(w, s->data, s->size);
 	if (!s->borrowed) w->memory.values -= s->size;
 	record_free(w, s);
+}
+
+void weir__storage_free(weir_ctx *w, weir_storage *s)
+{
+	if (s->size > LEAD || s->shared) {
+		free_many(w, s);
+		return;
+	}
+	w->memory.values -= s->size;
+	weir__pool_push(&w->pool, (char *)s - LEAD, WEIR_ALIGN);
 }
 
 void weir__release_value(weir_tensor *t)
@@ -170,6 +189,13 @@ static void header_init(weir_tensor *t, weir_ctx *w, const weir_op *op, int dtyp
 	t->numel = numel;
 }
 
+static weir_tensor *onto_tape(weir_ctx *w, weir_tensor *t)
+{
+	if (weir__tape_push(w, t)) return t;
+	t->life = WEIR_LIFE_DEAD;
+	return w->bad;
+}
+
 /* A header without storage. */
 static weir_tensor *header_new(weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape)
 {
@@ -177,9 +203,32 @@ static weir_tensor *header_new(weir_ctx *w, const weir_op *op, int dtype, int ra
 
 	if (!t) return w->bad;
 	header_init(t, w, op, dtype, rank, shape);
-	if (weir__tape_push(w, t)) return t;
-	t->life = WEIR_LIFE_DEAD;
-	return w->bad;
+	return onto_tape(w, t);
+}
+
+weir_tensor *weir__node_new(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr, int dtype,
+			    int rank, const int64_t *shape)
+{
+	size_t head = header_bytes(rank), pad = (op->attr_size + 7) & ~(size_t)7;
+	weir_tensor *t = weir__arena_take(&w->arena[w->arena_now],
+					  head + pad + (size_t)n * (sizeof *t->in + sizeof *t->in_version));
+
+	if (!t) return w->bad;
+	header_init(t, w, op, dtype, rank, shape);
+	t->here = w->here;
+	t->scope = weir__scope_now(&w->scopes, &t->call);
+	t->origin = w->rule_of;
+	t->order = (uint8_t)w->order;
+	t->in = (weir_tensor **)(void *)((char *)t + head + pad);
+	t->in_version = (uint32_t *)(void *)(t->in + n);
+	t->nin = n;
+	for (int i = 0; i < n; i++) {
+		t->in[i] = in[i];
+		t->in_version[i] = in[i]->store->version;
+		if (in[i]->order > t->order) t->order = in[i]->order;
+	}
+	if (op->attr_size) t->attr = memcpy((char *)t + head, attr, op->attr_size);
+	return onto_tape(w, t);
 }
 
 void weir__header_again(weir_tensor *t, const weir_tensor *like)

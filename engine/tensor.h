@@ -99,6 +99,15 @@ static inline bool weir__alike(const weir_tensor *a, const weir_tensor *b)
 	return true;
 }
 
+/* n of them of one floating type and one shape? */
+static inline bool weir__all_alike(weir_tensor *const *t, int n)
+{
+	for (int i = 1; i < n; i++) {
+		if (!weir__alike(t[0], t[i])) return false;
+	}
+	return weir__is_float(t[0]->dtype);
+}
+
 /* Does the rule of op read operand i's value? */
 static inline bool weir__keeps_in(const weir_op *op, int i)
 {
@@ -126,6 +135,10 @@ static inline weir_ctx *weir__ctx_of(const weir_tensor *t)
 
 /* A new tape tensor with fresh uninitialised storage, contiguous; for gradients and leaves. The bad tensor on failure. */
 weir_tensor *weir__tensor_new(weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape);
+/* The header of a result of op made here and now: contiguous, without storage, with its operands, their versions and a copy of the attributes
+ * behind it. */
+weir_tensor *weir__node_new(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr, int dtype,
+			    int rank, const int64_t *shape);
 /* A header that looks into t's storage with another shape. */
 weir_tensor *weir__tensor_view(weir_tensor *t, const weir_op *op, int rank, const int64_t *shape, const int64_t *stride,
 			       int64_t offset);
@@ -136,7 +149,11 @@ void weir__look_into(weir_tensor *t, const weir_tensor *x, const int64_t *stride
 void weir__header_again(weir_tensor *t, const weir_tensor *like);
 weir_storage *weir__storage_new(weir_ctx *w, size_t bytes);
 size_t weir__storage_bytes(size_t bytes); /* that a storage for so many takes of the pool */
-void weir__storage_drop(weir_ctx *w, weir_storage *s);
+void weir__storage_free(weir_ctx *w, weir_storage *s);
+static inline void weir__storage_drop(weir_ctx *w, weir_storage *s)
+{
+	if (s && --s->refs == 0) weir__storage_free(w, s);
+}
 void weir__release_value(weir_tensor *t);            /* gives the value back; the header stays */
 int64_t weir__numel(int rank, const int64_t *shape); /* -1: negative extent or more than INT64_MAX / 16 elements */
 bool weir__contiguous(int rank, const int64_t *shape, const int64_t *stride);

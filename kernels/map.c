@@ -10,7 +10,6 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "kernels/cpu.h"
 #include "kernels/threads.h"
 
 enum {
@@ -412,7 +411,7 @@ static void run(job *j, weir_task_fn *fn, double cost, int threads)
 		       fn, j);
 }
 
-/* y += f(x). Apart from its caller, which would pay for the room on the stack where nothing is added, too. */
+/* y += f(x). Apart from its caller, which would pay for the room on the stack where nothing is to be computed first, too. */
 static __attribute__((noinline)) void add_few(weir_map_fn *map, weir_map_fn *add, void *y, const void *const *x,
 					      int64_t count, const double *p)
 {
@@ -422,15 +421,13 @@ static __attribute__((noinline)) void add_few(weir_map_fn *map, weir_map_fn *add
 	add(y, (const void *const[]){ y, sum }, count, NULL);
 }
 
-void weir__map_dense(weir_map id, weir_dtype t, int64_t n, void *y, weir_dst_mode mode, const void *const *x,
-		     const double *p)
+void weir__map_dense_add(weir_map id, weir_dtype t, int64_t n, void *y, const void *const *x, const double *p)
 {
-	weir_map_fn *const(*map)[2] = weir__kernels()->map;
+	weir_map_fn *const(*map)[2] = weir__kernels()->map, *add = map[WEIR_MAP_add][t];
 
-	assert(n <= WEIR_FEW && mode != WEIR_DST_SKIP);
-	if (mode == WEIR_DST_WRITE) map[id][t](y, x, n, p);
-	else if (id == WEIR_MAP_copy) map[WEIR_MAP_add][t](y, (const void *const[]){ y, x[0] }, n, NULL);
-	else add_few(map[id][t], map[WEIR_MAP_add][t], y, x, n, p);
+	assert(n <= WEIR_FEW);
+	if (id == WEIR_MAP_copy) add(y, (const void *const[]){ y, x[0] }, n, NULL);
+	else add_few(map[id][t], add, y, x, n, p);
 }
 
 /* The few elements of weir__map_dense? False, and nothing done, where there is more to it. */

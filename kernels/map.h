@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <weir/types.h>
 
+#include "kernels/cpu.h"
 #include "kernels/squares.h"
 #include "kernels/table.h"
 
@@ -33,8 +34,13 @@ void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape
 /* The same for at most WEIR_FEW elements, dense in every operand, and mode WRITE or ADD: straight to the kernel, because for so few all else costs
  * several times what the work does. */
 enum { WEIR_FEW = 256 };
-void weir__map_dense(weir_map id, weir_dtype t, int64_t n, void *y, weir_dst_mode mode, const void *const *x,
-		     const double *p);
+void weir__map_dense_add(weir_map id, weir_dtype t, int64_t n, void *y, const void *const *x, const double *p);
+static inline void weir__map_dense(weir_map id, weir_dtype t, int64_t n, void *y, weir_dst_mode mode,
+				   const void *const *x, const double *p)
+{
+	if (mode == WEIR_DST_WRITE) weir__kernels()->map[id][t](y, x, n, p);
+	else weir__map_dense_add(id, t, n, y, x, p);
+}
 
 /* y = (to)x; y is dense. Floats to integers are truncated and saturated, NaN gives 0; integers to narrower ones are saturated. */
 void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, void *y, const weir_strided *x,

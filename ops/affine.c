@@ -8,7 +8,7 @@
 #include "ops/elementwise.h"
 
 typedef struct affine_attr {
-	double scale, shift;
+	double scale, shift; /* in the order of the kernel's parameters */
 } affine_attr;
 
 static const weir_field fields[] = {
@@ -19,10 +19,7 @@ static const weir_field fields[] = {
 
 static void forward(weir_tensor *y)
 {
-	const affine_attr *a = y->attr;
-
-	weir__run_map(WEIR_MAP_affine, y, (const weir_tensor *[]){ y->in[0] }, 1,
-		      (const double[]){ a->scale, a->shift });
+	weir__run_forward(WEIR_MAP_affine, y, y->attr);
 }
 
 static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])

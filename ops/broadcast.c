@@ -83,7 +83,7 @@ weir_tensor *weir__binary(const weir_op *op, weir_tensor *a, weir_tensor *b)
 	weir_ctx *w = weir__ctx_of(a);
 
 	if (weir__ready(w, a) && weir__ready(w, b) && weir__alike(a, b))
-		return weir_op_apply(op, (weir_tensor *[]){ a, b }, 2, NULL);
+		return weir__apply_ready(w, op, (weir_tensor *[]){ a, b }, 2, NULL);
 	/* NULL is left to weir_op_apply, which tells it to the context of the other. */
 	if (a && b &&
 	    (!weir__usable(a, weir__who(w, op)) || !weir__usable(b, weir__who(w, op)) ||

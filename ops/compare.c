@@ -14,23 +14,23 @@ static bool shape(weir_shaping *s)
 	return true;
 }
 
-#define COMPARISON(name_)                                                                                   \
-	static void name_##_forward(weir_tensor *y)                                                         \
-	{                                                                                                   \
-		weir__run_map(WEIR_MAP_##name_, y, (const weir_tensor *[]){ y->in[0], y->in[1] }, 2, NULL); \
-	}                                                                                                   \
-                                                                                                            \
-	const weir_op weir_op_##name_ = {                                                                   \
-		.name = #name_,                                                                             \
-		.arity = 2,                                                                                 \
-		.flags = WEIR_OP_ELEMENTWISE | WEIR_OP_STOP,                                                \
-		.shape = shape,                                                                             \
-		.forward = name_##_forward,                                                                 \
-	};                                                                                                  \
-                                                                                                            \
-	weir_tensor *weir_##name_(weir_tensor *a, weir_tensor *b)                                           \
-	{                                                                                                   \
-		return weir__binary(&weir_op_##name_, a, b);                                                \
+#define COMPARISON(name_)                                         \
+	static void name_##_forward(weir_tensor *y)               \
+	{                                                         \
+		weir__run_forward(WEIR_MAP_##name_, y, NULL);     \
+	}                                                         \
+                                                                  \
+	const weir_op weir_op_##name_ = {                         \
+		.name = #name_,                                   \
+		.arity = 2,                                       \
+		.flags = WEIR_OP_ELEMENTWISE | WEIR_OP_STOP,      \
+		.shape = shape,                                   \
+		.forward = name_##_forward,                       \
+	};                                                        \
+                                                                  \
+	weir_tensor *weir_##name_(weir_tensor *a, weir_tensor *b) \
+	{                                                         \
+		return weir__binary(&weir_op_##name_, a, b);      \
 	}
 
 COMPARISON(eq)

@@ -10,7 +10,7 @@
 
 static void cdf_forward(weir_tensor *y)
 {
-	weir__run_map(WEIR_MAP_normal_cdf, y, (const weir_tensor *[]){ y->in[0] }, 1, NULL);
+	weir__run_forward(WEIR_MAP_normal_cdf, y, NULL);
 }
 
 static void cdf_vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])
@@ -43,7 +43,7 @@ weir_tensor *weir__normal_cdf(weir_tensor *x)
 
 static void pdf_forward(weir_tensor *y)
 {
-	weir__run_map(WEIR_MAP_normal_pdf, y, (const weir_tensor *[]){ y->in[0] }, 1, NULL);
+	weir__run_forward(WEIR_MAP_normal_pdf, y, NULL);
 }
 
 static void pdf_vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])

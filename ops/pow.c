@@ -21,7 +21,7 @@ static void forward(weir_tensor *y)
 {
 	const pow_attr *a = y->attr;
 
-	weir__run_map(WEIR_MAP_pow, y, (const weir_tensor *[]){ y->in[0] }, 1, &a->p);
+	weir__run_forward(WEIR_MAP_pow, y, &a->p);
 }
 
 static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])

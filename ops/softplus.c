@@ -9,7 +9,7 @@
 
 static void forward(weir_tensor *y)
 {
-	weir__run_map(WEIR_MAP_softplus, y, (const weir_tensor *[]){ y->in[0] }, 1, NULL);
+	weir__run_forward(WEIR_MAP_softplus, y, NULL);
 }
 
 static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])

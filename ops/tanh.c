@@ -11,7 +11,7 @@
 
 static void forward(weir_tensor *y)
 {
-	weir__run_map(WEIR_MAP_tanh, y, (const weir_tensor *[]){ y->in[0] }, 1, NULL);
+	weir__run_forward(WEIR_MAP_tanh, y, NULL);
 }
 
 static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])
@@ -44,7 +44,7 @@ weir_tensor *weir_tanh(weir_tensor *x)
 
 static void slope_forward(weir_tensor *y)
 {
-	weir__run_map(WEIR_MAP_tanh_vjp, y, (const weir_tensor *[]){ y->in[0], y->in[1] }, 2, NULL);
+	weir__run_forward(WEIR_MAP_tanh_vjp, y, NULL);
 }
 
 static void slope_vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])

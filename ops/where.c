@@ -37,7 +37,7 @@ static bool shape(weir_shaping *s)
 
 static void forward(weir_tensor *y)
 {
-	weir__run_map(WEIR_MAP_where, y, (const weir_tensor *[]){ y->in[0], y->in[1], y->in[2] }, 3, NULL);
+	weir__run_forward(WEIR_MAP_where, y, NULL);
 }
 
 static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[])
