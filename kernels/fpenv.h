@@ -49,10 +49,12 @@ static inline void weir__fp_write(uint64_t mxcsr)
 	if (_mm_getcsr() != mxcsr) _mm_setcsr((unsigned)mxcsr);
 }
 
+void weir__mxcsr_write(unsigned mxcsr, bool leave);
+
 /* Written without a look: after arithmetic a read waits until all of it has retired, for three times as long as the write takes. */
 static inline void weir__fp_leave(weir_fp_state saved)
 {
-	_mm_setcsr((unsigned)saved.control);
+	weir__mxcsr_write((unsigned)saved.control, true);
 }
 
 static inline weir_fp_state weir__fp_enter(bool ieee)
@@ -60,7 +62,7 @@ static inline weir_fp_state weir__fp_enter(bool ieee)
 	weir_fp_state saved = weir__fp_save();
 	unsigned mode = ieee ? WEIR__MXCSR_IEEE : WEIR__MXCSR_IEEE | WEIR__MXCSR_FLUSH;
 
-	if (saved.control != mode) _mm_setcsr(mode);
+	if (saved.control != mode) weir__mxcsr_write(mode, false);
 	return saved;
 }
 
