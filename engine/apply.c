@@ -1,6 +1,7 @@
 /* apply.c: the door through which every operation goes. Checks, shape rule, header, forward, recording, hooks. */
 #include <string.h>
 
+#include "engine/header.h"
 #include "engine/hook.h"
 #include "engine/op.h"
 #include "engine/profile.h"
@@ -13,42 +14,34 @@ const char *weir__who(weir_ctx *w, const weir_op *op)
 	return w->who;
 }
 
-/* The context of the first operand that has one. */
-static weir_ctx *context_of(weir_tensor *const *in, int n)
-{
-	for (int i = 0; i < n; i++) {
-		if (in[i]) return weir__ctx_of(in[i]);
-	}
-	return weir__nowhere();
-}
-
-/* Says why operand i can't be one. */
-static __attribute__((noinline)) bool refuse(weir_ctx *w, const weir_op *op, weir_tensor *x, int i)
-{
-	weir_text_buf text;
-
-	if (!x) weir_fail(w, WEIR_ERR_ARGUMENT, "%s: operand %d is NULL", weir__who(w, op), i);
-	else if (weir__ctx_of(x) != w)
-		weir_fail(w, WEIR_ERR_CONTEXT,
-			  "%s: operand %d, %s, belongs to another context; weir_share() lends a kept tensor to one",
-			  weir__who(w, op), i, weir__describe(x, &text));
-	else return weir__usable(x, weir__who(w, op));
-	return false;
-}
-
-static bool check_operands(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n)
-{
-	if (op->arity >= 0 && n != op->arity) {
-		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: %d operands; it takes %d", weir__who(w, op), n, op->arity);
-		return false;
-	}
-	for (int i = 0; i < n; i++) {
-		if (!weir__ready(w, in[i]) && !refuse(w, op, in[i], i)) return false;
-	}
-	return true;
-}
-
 /* ---- the result ---- */
+
+/* Its header, made here and now: contiguous, without storage; operands, their versions and a copy of the attributes lie behind it. */
+static inline __attribute__((always_inline)) weir_tensor *node_new(weir_ctx *w, const weir_op *op,
+								   weir_tensor *const *in, int n, const void *attr,
+								   int dtype, int rank, const int64_t *shape)
+{
+	size_t head = weir__header_bytes(rank), pad = (op->attr_size + 7) & ~(size_t)7;
+	weir_tensor *y = weir__arena_take(&w->arena[w->arena_now],
+					  head + pad + (size_t)n * (sizeof *y->in + sizeof *y->in_version));
+
+	if (!y) return w->bad;
+	weir__header_init(y, w, op, dtype, rank, shape);
+	y->here = w->here;
+	y->scope = weir__scope_now(&w->scopes, &y->call);
+	y->origin = w->rule_of;
+	y->order = (uint8_t)w->order;
+	y->in = (weir_tensor **)(void *)((char *)y + head + pad);
+	y->in_version = (uint32_t *)(void *)(y->in + n);
+	y->nin = n;
+	for (int i = 0; i < n; i++) {
+		y->in[i] = in[i];
+		y->in_version[i] = in[i]->store->version;
+		if (in[i]->order > y->order) y->order = in[i]->order;
+	}
+	if (op->attr_size) y->attr = memcpy((char *)y + head, attr, op->attr_size);
+	return weir__onto_tape(w, y);
+}
 
 static bool check_result(const weir_shaping *s)
 {
@@ -89,7 +82,7 @@ static __attribute__((noinline)) weir_tensor *shaped(weir_ctx *w, const weir_op 
 		return weir_fail(w, WEIR_ERR_ARGUMENT, "%s: the operation has no forward function and is no view",
 				 weir__who(w, op));
 	if (!check_result(&s)) return w->bad;
-	y = weir__node_new(w, op, in, n, attr, s.view ? in[0]->dtype : (int)s.dtype, s.rank, s.shape);
+	y = node_new(w, op, in, n, attr, s.view ? in[0]->dtype : (int)s.dtype, s.rank, s.shape);
 	if (weir__is_bad(y)) return y;
 	if (w->given) {
 		y->store = w->given;
@@ -110,13 +103,15 @@ static void record(weir_tensor *y, const weir_op *op)
 	}
 }
 
-static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr)
+/* Inline, as is what calls it: every small operation comes through here. */
+static inline __attribute__((always_inline)) weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in,
+								int n, const void *attr)
 {
 	bool flags = w->forward_hooks && weir__hooks_want_flags(w);
 	weir_tensor *y;
 
 	if (op->shape == weir_same_shape && op->forward && !w->given && weir__all_alike(in, n))
-		y = weir__node_new(w, op, in, n, attr, in[0]->dtype, in[0]->rank, in[0]->shape);
+		y = node_new(w, op, in, n, attr, in[0]->dtype, in[0]->rank, in[0]->shape);
 	else y = shaped(w, op, in, n, attr);
 	if (weir__is_bad(y)) return y;
 	if (flags && weir__fp_flags()) weir__fp_clear();
@@ -153,7 +148,7 @@ static inline weir_tensor *kept_operand(weir_ctx *w, weir_tensor *x, const weir_
 
 enum { FEW = 8 };
 
-/* nodes: room for n. Inline, as every small operation comes through here. */
+/* nodes: room for n. */
 static inline __attribute__((always_inline)) weir_tensor *apply_nodes(weir_ctx *w, const weir_op *op,
 								      weir_tensor *const *in, int n, const void *attr,
 								      weir_tensor **nodes)
@@ -190,18 +185,61 @@ weir_tensor *weir__apply_ready(weir_ctx *w, const weir_op *op, weir_tensor *cons
 	return w->profile || n > FEW ? apply_timed(w, op, in, n, attr) : apply_nodes(w, op, in, n, attr, few);
 }
 
-weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, const void *attr)
+/* The context of the first operand that has one. */
+static weir_ctx *context_of(weir_tensor *const *in, int n)
+{
+	for (int i = 0; i < n; i++) {
+		if (in[i]) return weir__ctx_of(in[i]);
+	}
+	return weir__nowhere();
+}
+
+static bool check_operands(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n)
+{
+	weir_text_buf text;
+
+	if (op->arity >= 0 && n != op->arity) {
+		weir_fail(w, WEIR_ERR_ARGUMENT, "%s: %d operands; it takes %d", weir__who(w, op), n, op->arity);
+		return false;
+	}
+	for (int i = 0; i < n; i++) {
+		if (!in[i]) {
+			weir_fail(w, WEIR_ERR_ARGUMENT, "%s: operand %d is NULL", weir__who(w, op), i);
+			return false;
+		}
+		if (weir__ctx_of(in[i]) != w) {
+			weir_fail(
+				w, WEIR_ERR_CONTEXT,
+				"%s: operand %d, %s, belongs to another context; weir_share() lends a kept tensor to one",
+				weir__who(w, op), i, weir__describe(in[i], &text));
+			return false;
+		}
+		if (!weir__usable(in[i], weir__who(w, op))) return false;
+	}
+	return true;
+}
+
+/* What weir_op_apply() does for those who may have made a mistake. */
+static __attribute__((noinline)) weir_tensor *apply_checked(const weir_op *op, weir_tensor *const *in, int n,
+							    const void *attr)
 {
 	weir_ctx *w = context_of(in, n);
-	weir_tensor *few[FEW];
 
 	if (w->status) return w->bad;
 	if (!op || !op->name || !op->shape)
 		return weir_fail(w, WEIR_ERR_ARGUMENT, "weir_op_apply: the operation %s%s",
 				 op && op->name ? op->name : "is NULL or has no name",
 				 op && op->name ? " has no shape rule" : "");
-	if (!check_operands(w, op, in, n)) return w->bad;
-	return w->profile || n > FEW ? apply_timed(w, op, in, n, attr) : apply_nodes(w, op, in, n, attr, few);
+	return check_operands(w, op, in, n) ? weir__apply_ready(w, op, in, n, attr) : w->bad;
+}
+
+weir_tensor *weir_op_apply(const weir_op *op, weir_tensor *const *in, int n, const void *attr)
+{
+	const weir_ctx *w = n > 0 && in[0] ? in[0]->ctx : NULL;
+	bool ready = w && !w->status && op && op->name && op->shape && n == op->arity;
+
+	for (int i = 0; i < n && ready; i++) ready = weir__ready(w, in[i]);
+	return ready ? weir__apply_ready(in[0]->ctx, op, in, n, attr) : apply_checked(op, in, n, attr);
 }
 
 void *weir_out(weir_tensor *y)

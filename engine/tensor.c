@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "engine/header.h"
 #include "engine/hook.h"
 #include "engine/op.h"
 #include "engine/tape.h"
@@ -144,98 +145,21 @@ bool weir__contiguous(int rank, const int64_t *shape, const int64_t *stride)
 	return true;
 }
 
-static size_t header_bytes(int rank)
-{
-	return sizeof(weir_tensor) + 2 * (size_t)rank * sizeof(int64_t);
-}
-
-/* Fills a header's place; strides are those of a contiguous tensor, shape is one that weir__numel accepts. Every field is named: then each is
- * stored once, where a partial list would have the compiler clear all of the header first by a slow loop. */
-static void header_init(weir_tensor *t, weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape)
-{
-	int64_t step = 1, numel = 1;
-
-	*t = (weir_tensor){ .ctx = w,
-			    .store = NULL,
-			    .offset = 0,
-			    .numel = 0,
-			    .shape = (int64_t *)(t + 1),
-			    .stride = (int64_t *)(t + 1) + rank,
-			    .op = op,
-			    .attr = NULL,
-			    .in = NULL,
-			    .in_version = NULL,
-			    .name = NULL,
-			    .here = NULL,
-			    .kept = NULL,
-			    .life = w->life,
-			    .version = 0,
-			    .index = -1,
-			    .origin = -1,
-			    .scope = 0,
-			    .call = 0,
-			    .flags = 0,
-			    .dtype = (uint8_t)dtype,
-			    .rank = (uint8_t)rank,
-			    .contiguous = 1,
-			    .order = 0,
-			    .nin = 0 };
-	for (int i = rank - 1; i >= 0; i--) {
-		t->shape[i] = shape[i];
-		t->stride[i] = step;
-		numel *= shape[i];
-		if (shape[i]) step *= shape[i];
-	}
-	t->numel = numel;
-}
-
-static weir_tensor *onto_tape(weir_ctx *w, weir_tensor *t)
-{
-	if (weir__tape_push(w, t)) return t;
-	t->life = WEIR_LIFE_DEAD;
-	return w->bad;
-}
-
 /* A header without storage. */
 static weir_tensor *header_new(weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape)
 {
-	weir_tensor *t = weir__arena_take(&w->arena[w->arena_now], header_bytes(rank));
+	weir_tensor *t = weir__arena_take(&w->arena[w->arena_now], weir__header_bytes(rank));
 
 	if (!t) return w->bad;
-	header_init(t, w, op, dtype, rank, shape);
-	return onto_tape(w, t);
-}
-
-weir_tensor *weir__node_new(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr, int dtype,
-			    int rank, const int64_t *shape)
-{
-	size_t head = header_bytes(rank), pad = (op->attr_size + 7) & ~(size_t)7;
-	weir_tensor *t = weir__arena_take(&w->arena[w->arena_now],
-					  head + pad + (size_t)n * (sizeof *t->in + sizeof *t->in_version));
-
-	if (!t) return w->bad;
-	header_init(t, w, op, dtype, rank, shape);
-	t->here = w->here;
-	t->scope = weir__scope_now(&w->scopes, &t->call);
-	t->origin = w->rule_of;
-	t->order = (uint8_t)w->order;
-	t->in = (weir_tensor **)(void *)((char *)t + head + pad);
-	t->in_version = (uint32_t *)(void *)(t->in + n);
-	t->nin = n;
-	for (int i = 0; i < n; i++) {
-		t->in[i] = in[i];
-		t->in_version[i] = in[i]->store->version;
-		if (in[i]->order > t->order) t->order = in[i]->order;
-	}
-	if (op->attr_size) t->attr = memcpy((char *)t + head, attr, op->attr_size);
-	return onto_tape(w, t);
+	weir__header_init(t, w, op, dtype, rank, shape);
+	return weir__onto_tape(w, t);
 }
 
 void weir__header_again(weir_tensor *t, const weir_tensor *like)
 {
 	int32_t index = t->index;
 
-	header_init(t, t->ctx, &weir__op_input, like->dtype, like->rank, like->shape);
+	weir__header_init(t, t->ctx, &weir__op_input, like->dtype, like->rank, like->shape);
 	t->index = index;
 }
 
@@ -273,7 +197,7 @@ weir_tensor *weir__tensor_view(weir_tensor *x, const weir_op *op, int rank, cons
 
 size_t weir__kept_bytes(void)
 {
-	return weir__pool_rounded(sizeof(weir_kept)) + header_bytes(WEIR_MAX_RANK);
+	return weir__pool_rounded(sizeof(weir_kept)) + weir__header_bytes(WEIR_MAX_RANK);
 }
 
 /* Headers of kept tensors have room for any rank, so that dropped ones serve again. */
@@ -285,12 +209,12 @@ weir_tensor *weir__kept_new(weir_ctx *w, int dtype, int rank, const int64_t *sha
 
 	if (!k) return w->bad;
 	if (t) w->free_header = (void *)t->in;
-	else t = weir__arena_take(&w->lasting, header_bytes(WEIR_MAX_RANK));
+	else t = weir__arena_take(&w->lasting, weir__header_bytes(WEIR_MAX_RANK));
 	if (!t) {
 		weir__pool_give(w, k, size);
 		return w->bad;
 	}
-	header_init(t, w, &weir__op_input, dtype, rank, shape);
+	weir__header_init(t, w, &weir__op_input, dtype, rank, shape);
 	t->life = WEIR_LIFE_KEPT;
 	t->flags = WEIR_T_KEPT;
 	*k = (weir_kept){ .t = t, .next = w->kept };

@@ -135,10 +135,6 @@ static inline weir_ctx *weir__ctx_of(const weir_tensor *t)
 
 /* A new tape tensor with fresh uninitialised storage, contiguous; for gradients and leaves. The bad tensor on failure. */
 weir_tensor *weir__tensor_new(weir_ctx *w, const weir_op *op, int dtype, int rank, const int64_t *shape);
-/* The header of a result of op made here and now: contiguous, without storage, with its operands, their versions and a copy of the attributes
- * behind it. */
-weir_tensor *weir__node_new(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr, int dtype,
-			    int rank, const int64_t *shape);
 /* A header that looks into t's storage with another shape. */
 weir_tensor *weir__tensor_view(weir_tensor *t, const weir_op *op, int rank, const int64_t *shape, const int64_t *stride,
 			       int64_t offset);
