@@ -31,5 +31,5 @@ weir_tensor *weir__add(weir_tensor *a, weir_tensor *b)
 {
 	weir_tensor *in[] = { a, b };
 
-	return weir_op_apply(&weir_op_add, in, 2, NULL);
+	return weir__apply(&weir_op_add, in, 2, NULL);
 }

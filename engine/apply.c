@@ -14,6 +14,29 @@ const char *weir__who(weir_ctx *w, const weir_op *op)
 	return w->who;
 }
 
+/* ---- the operands ---- */
+
+static __attribute__((noinline)) weir_tensor *kept_node(weir_ctx *w, const weir_op *op, weir_tensor *x)
+{
+	weir_tensor *node = weir__operand(w, x);
+	weir_text_buf text;
+
+	if (node->store) return node;
+	weir_fail(
+		w, WEIR_ERR_STALE,
+		"%s: what stands in for %s is gone: it was dropped or rewound, its tape was reset, or its value released; weir_substitute_end() comes before that",
+		weir__who(w, op), weir__describe(x, &text));
+	return NULL;
+}
+
+/* Of a kept tensor its node on the tape, or what stands in for it; x itself otherwise. NULL after reporting. */
+static inline weir_tensor *node_of(weir_ctx *w, const weir_op *op, weir_tensor *x)
+{
+	weir_tensor *node = weir__present_node(x);
+
+	return node ? node : kept_node(w, op, x);
+}
+
 /* ---- the result ---- */
 
 /* Its header, made here and now: contiguous, without storage; operands, their versions and a copy of the attributes lie behind it. */
@@ -35,9 +58,12 @@ static inline __attribute__((always_inline)) weir_tensor *node_new(weir_ctx *w, 
 	y->in_version = (uint32_t *)(void *)(y->in + n);
 	y->nin = n;
 	for (int i = 0; i < n; i++) {
-		y->in[i] = in[i];
-		y->in_version[i] = in[i]->store->version;
-		if (in[i]->order > y->order) y->order = in[i]->order;
+		weir_tensor *x = node_of(w, op, in[i]);
+
+		if (!x) return w->bad;
+		y->in[i] = x;
+		y->in_version[i] = x->store->version;
+		if (x->order > y->order) y->order = x->order;
 	}
 	if (op->attr_size) y->attr = memcpy((char *)y + head, attr, op->attr_size);
 	return weir__onto_tape(w, y);
@@ -47,7 +73,10 @@ static bool check_result(const weir_shaping *s)
 {
 	weir_text_buf text;
 
-	if (s->rank < 0 || s->rank > WEIR_MAX_RANK)
+	if (!s->view && !s->op->forward)
+		weir_fail(s->ctx, WEIR_ERR_ARGUMENT, "%s: the operation has no forward function and is no view",
+			  weir__who(s->ctx, s->op));
+	else if (s->rank < 0 || s->rank > WEIR_MAX_RANK)
 		weir_fail(s->ctx, WEIR_ERR_LIMIT, "%s: the result has %d axes; a tensor has 0 to %d",
 			  weir__who(s->ctx, s->op), s->rank, WEIR_MAX_RANK);
 	else if (weir__numel(s->rank, s->shape) < 0)
@@ -58,15 +87,14 @@ static bool check_result(const weir_shaping *s)
 }
 
 /* The result as the shape rule has it: without a value, or a view, or with the value that was given. */
-static __attribute__((noinline)) weir_tensor *shaped(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n,
-						     const void *attr)
+static weir_tensor *by_rule(weir_ctx *w, const weir_op *op, weir_tensor *const *nodes, int n, const void *attr)
 {
 	weir_shaping s; /* not cleared as a whole, which takes longer than a small operation */
 	weir_tensor *y;
 
 	s.ctx = w;
 	s.op = op;
-	s.in = in;
+	s.in = nodes;
 	s.n = n;
 	s.attr = attr;
 	s.dtype = WEIR_F32;
@@ -78,18 +106,30 @@ static __attribute__((noinline)) weir_tensor *shaped(weir_ctx *w, const weir_op 
 			weir_fail(w, WEIR_ERR_SHAPE, "%s: the shape rule refused its operands", weir__who(w, op));
 		return w->bad;
 	}
-	if (!s.view && !op->forward)
-		return weir_fail(w, WEIR_ERR_ARGUMENT, "%s: the operation has no forward function and is no view",
-				 weir__who(w, op));
 	if (!check_result(&s)) return w->bad;
-	y = node_new(w, op, in, n, attr, s.view ? in[0]->dtype : (int)s.dtype, s.rank, s.shape);
+	y = node_new(w, op, nodes, n, attr, s.view ? nodes[0]->dtype : (int)s.dtype, s.rank, s.shape);
 	if (weir__is_bad(y)) return y;
 	if (w->given) {
 		y->store = w->given;
 		w->given = NULL;
 	} else if (s.view) {
-		weir__look_into(y, in[0], s.stride, s.offset);
+		weir__look_into(y, nodes[0], s.stride, s.offset);
 	}
+	return y;
+}
+
+static __attribute__((noinline)) weir_tensor *shaped(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n,
+						     const void *attr)
+{
+	enum { FEW = 8 };
+	weir_tensor *few[FEW], **nodes = few, *y = w->bad;
+	size_t bytes = (size_t)n * sizeof *in;
+	int found = 0;
+
+	if (n > FEW && !(nodes = weir__pool_take(w, &bytes))) return w->bad;
+	while (found < n && (nodes[found] = node_of(w, op, in[found]))) found++;
+	if (found == n) y = by_rule(w, op, nodes, n, attr);
+	if (nodes != few) weir__pool_give(w, nodes, bytes);
 	return y;
 }
 
@@ -103,9 +143,7 @@ static void record(weir_tensor *y, const weir_op *op)
 	}
 }
 
-/* Inline, as is what calls it: every small operation comes through here. */
-static inline __attribute__((always_inline)) weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in,
-								int n, const void *attr)
+static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr)
 {
 	bool flags = w->forward_hooks && weir__hooks_want_flags(w);
 	weir_tensor *y;
@@ -127,62 +165,17 @@ static inline __attribute__((always_inline)) weir_tensor *apply(weir_ctx *w, con
 
 /* ---- the door ---- */
 
-static __attribute__((noinline)) void report_gone(weir_ctx *w, const weir_tensor *x, const weir_op *op)
-{
-	weir_text_buf text;
-
-	weir_fail(
-		w, WEIR_ERR_STALE,
-		"%s: what stands in for %s is gone: it was dropped or rewound, its tape was reset, or its value released; weir_substitute_end() comes before that",
-		weir__who(w, op), weir__describe(x, &text));
-}
-
-/* A kept tensor's node, or what stands in for it. */
-static inline weir_tensor *kept_operand(weir_ctx *w, weir_tensor *x, const weir_op *op)
-{
-	weir_tensor *node = weir__operand(w, x);
-
-	if (!node->store) report_gone(w, x, op);
-	return node;
-}
-
-enum { FEW = 8 };
-
-/* nodes: room for n. */
-static inline __attribute__((always_inline)) weir_tensor *apply_nodes(weir_ctx *w, const weir_op *op,
-								      weir_tensor *const *in, int n, const void *attr,
-								      weir_tensor **nodes)
-{
-	weir_tensor *y = w->bad;
-
-	weir__enter(w);
-	for (int i = 0; i < n; i++) nodes[i] = in[i]->flags & WEIR_T_KEPT ? kept_operand(w, in[i], op) : in[i];
-	if (!w->status) y = apply(w, op, nodes, n, attr);
-	weir__leave(w);
-	return y;
-}
-
-/* Where a profile is kept, or operands are many. */
-static __attribute__((noinline)) weir_tensor *apply_timed(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n,
-							  const void *attr)
-{
-	weir_tensor *few[FEW], **nodes = few, *y;
-	size_t bytes = (size_t)n * sizeof *in;
-	weir_span_kind kind = w->given ? WEIR_SPAN_FUSED : WEIR_SPAN_FORWARD;
-
-	if (n > FEW && !(nodes = weir__pool_take(w, &bytes))) return w->bad;
-	weir__span_begin(w);
-	y = apply_nodes(w, op, in, n, attr, nodes);
-	weir__span_end_of(w, kind, op, y, 0);
-	if (nodes != few) weir__pool_give(w, nodes, bytes);
-	return y;
-}
-
 weir_tensor *weir__apply_ready(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr)
 {
-	weir_tensor *few[FEW];
+	weir_span_kind kind = w->given ? WEIR_SPAN_FUSED : WEIR_SPAN_FORWARD;
+	weir_tensor *y;
 
-	return w->profile || n > FEW ? apply_timed(w, op, in, n, attr) : apply_nodes(w, op, in, n, attr, few);
+	weir__enter(w);
+	weir__span_begin(w);
+	y = apply(w, op, in, n, attr);
+	weir__span_end_of(w, kind, op, y, 0);
+	weir__leave(w);
+	return y;
 }
 
 /* The context of the first operand that has one. */
@@ -281,5 +274,5 @@ static const weir_op contiguous_op = {
 weir_tensor *weir_contiguous(weir_tensor *t)
 {
 	if (weir__usable(t, "weir_contiguous") && t->contiguous) return t;
-	return weir_op_apply(&contiguous_op, &t, 1, NULL);
+	return weir__apply(&contiguous_op, &t, 1, NULL);
 }

@@ -29,6 +29,15 @@ bool weir__copy_shape(weir_shaping *s, const weir_tensor *x); /* result like x *
 
 /* weir_op_apply for a sound op and its n operands, which are ready (weir__ready), as the caller has found. */
 weir_tensor *weir__apply_ready(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr);
+/* weir_op_apply for an operation of the library's own, which is sound. Inline, because there n is known: 1 or more. */
+static inline weir_tensor *weir__apply(const weir_op *op, weir_tensor *const *in, int n, const void *attr)
+{
+	weir_ctx *w = in[0] ? in[0]->ctx : NULL;
+	bool ready = w && !w->status;
+
+	for (int i = 0; i < n; i++) ready = ready && weir__ready(w, in[i]);
+	return ready ? weir__apply_ready(w, op, in, n, attr) : weir_op_apply(op, in, n, attr);
+}
 
 /* Runs one element-wise kernel over n operands of like's shape (any strides) and type (but masks) into data, contiguous. */
 void weir__run_map_into(weir_map id, const weir_tensor *like, weir_dst_mode mode, void *data,

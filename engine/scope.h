@@ -29,8 +29,11 @@ typedef struct weir_scopes {
 void weir__scope_begin_path(weir_ctx *w, const char *path);
 static inline uint32_t weir__scope_now(const weir_scopes *s, uint32_t *call)
 {
-	*call = s->depth ? s->stack[s->depth - 1].call : 1;
-	return s->depth ? s->stack[s->depth - 1].scope : 0;
+	static const struct weir_scope_frame none = { .scope = 0, .call = 1 };
+	const struct weir_scope_frame *now = s->depth ? &s->stack[s->depth - 1] : &none;
+
+	*call = now->call;
+	return now->scope;
 }
 const char *weir__scope_path(const weir_ctx *w, uint32_t scope);
 uint32_t weir__scope_number(weir_ctx *w, const char *path); /* known from now on; 0, which is also "", on failure */

@@ -41,5 +41,5 @@ const weir_op weir_op_abs = {
 
 weir_tensor *weir_abs(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_abs, &x, 1, NULL);
+	return weir__apply(&weir_op_abs, &x, 1, NULL);
 }

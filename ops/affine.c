@@ -52,5 +52,5 @@ const weir_op weir_op_affine = {
 
 weir_tensor *weir_affine(weir_tensor *x, double scale, double shift)
 {
-	return weir_op_apply(&weir_op_affine, &x, 1, &(affine_attr){ scale, shift });
+	return weir__apply(&weir_op_affine, &x, 1, &(affine_attr){ scale, shift });
 }

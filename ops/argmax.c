@@ -76,5 +76,5 @@ weir_tensor *weir_argmax(weir_tensor *x, int axis, bool keepdim)
 	    !weir__axis(w, weir__who(w, &weir_op_argmax), x, axis, &normal))
 		return weir__bad(x);
 	attr.axis = normal;
-	return weir_op_apply(&weir_op_argmax, &x, 1, &attr);
+	return weir__apply(&weir_op_argmax, &x, 1, &attr);
 }

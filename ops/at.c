@@ -2,26 +2,26 @@
  * that it makes. The outermost line wins, so a line that a calling module noted stays. */
 #include "ops/common.h"
 
-/* After an error nothing is computed, so nothing is noted: not in the context that stands in for none, either, which is everybody's. */
-static const char *enter(weir_ctx *w, const char *here)
+/* Where the line is to be noted, or NULL: an outer one stands there. After an error nothing is computed, so nothing is noted: not in the context
+ * that stands in for none, either, which is everybody's. */
+static inline weir_ctx *notes(const weir_tensor *t)
 {
-	return w->status ? w->here : weir__here_enter(w, here);
-}
+	weir_ctx *w = t ? t->ctx : NULL;
 
-static void leave(weir_ctx *w, const char *outer)
-{
-	if (w->here != outer) w->here = outer;
+	return w && !w->status && !w->here ? w : NULL;
 }
 
 #define WEIR_UNPACK(...) __VA_ARGS__
 #define WEIR_AT(ret, name, params, args, knows)                    \
 	ret weir_##name##_at(const char *here, WEIR_UNPACK params) \
 	{                                                          \
-		weir_ctx *in_ctx = weir__ctx_of(knows);            \
-		const char *outer_here = enter(in_ctx, here);      \
-		ret result = weir_##name args;                     \
+		weir_ctx *in_ctx = notes(knows);                   \
+		ret result;                                        \
                                                                    \
-		leave(in_ctx, outer_here);                         \
+		if (!in_ctx) return weir_##name args;              \
+		in_ctx->here = here;                               \
+		result = weir_##name args;                         \
+		in_ctx->here = NULL;                               \
 		return result;                                     \
 	}
 

@@ -31,7 +31,7 @@ weir_tensor *weir__axes_apply(const weir_op *op, weir_tensor *x, int n, const in
 		return weir__bad(x);
 	for (int i = 0; i < x->rank; i++)
 		if (mask >> i & 1) attr.axis[attr.count++] = i;
-	return weir_op_apply(op, &x, 1, &attr);
+	return weir__apply(op, &x, 1, &attr);
 }
 
 bool weir__axes_shape(weir_shaping *s)

@@ -78,18 +78,26 @@ bool weir__broadcast3(const char *who, weir_tensor **a, weir_tensor **b, weir_te
 	return broadcast(who, "cab", (weir_tensor * *const[]){ a, b, c }, 3);
 }
 
-weir_tensor *weir__binary(const weir_op *op, weir_tensor *a, weir_tensor *b)
+/* For operands that differ, or that can't be used. */
+static __attribute__((noinline)) weir_tensor *binary(const weir_op *op, weir_tensor *a, weir_tensor *b)
 {
 	weir_ctx *w = weir__ctx_of(a);
 
-	if (weir__ready(w, a) && weir__ready(w, b) && weir__alike(a, b))
-		return weir__apply_ready(w, op, (weir_tensor *[]){ a, b }, 2, NULL);
 	/* NULL is left to weir_op_apply, which tells it to the context of the other. */
 	if (a && b &&
 	    (!weir__usable(a, weir__who(w, op)) || !weir__usable(b, weir__who(w, op)) ||
 	     !weir__broadcast2(weir__who(w, op), &a, &b)))
 		return weir__bad(a);
-	return weir_op_apply(op, (weir_tensor *[]){ a, b }, 2, NULL);
+	return weir__apply(op, (weir_tensor *[]){ a, b }, 2, NULL);
+}
+
+weir_tensor *weir__binary(const weir_op *op, weir_tensor *a, weir_tensor *b)
+{
+	weir_ctx *w = a ? a->ctx : NULL;
+
+	if (w && !w->status && weir__ready(w, a) && weir__ready(w, b) && weir__alike(a, b))
+		return weir__apply_ready(w, op, (weir_tensor *[]){ a, b }, 2, NULL);
+	return binary(op, a, b);
 }
 
 weir_tensor *weir_add(weir_tensor *a, weir_tensor *b)

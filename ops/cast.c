@@ -60,5 +60,5 @@ weir_tensor *weir_cast(weir_tensor *x, weir_dtype dtype)
 		return weir_fail(w, WEIR_ERR_DTYPE, "%s: there is no element type number %d",
 				 weir__who(w, &weir_op_cast), (int)dtype);
 	}
-	return weir_op_apply(&weir_op_cast, &x, 1, &(cast_attr){ dtype });
+	return weir__apply(&weir_op_cast, &x, 1, &(cast_attr){ dtype });
 }

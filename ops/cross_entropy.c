@@ -103,5 +103,5 @@ const weir_op weir_op_cross_entropy = {
 
 weir_tensor *weir_cross_entropy(weir_tensor *logits, weir_tensor *labels)
 {
-	return weir_op_apply(&weir_op_cross_entropy, (weir_tensor *[]){ logits, labels }, 2, NULL);
+	return weir__apply(&weir_op_cross_entropy, (weir_tensor *[]){ logits, labels }, 2, NULL);
 }

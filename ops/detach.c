@@ -25,5 +25,5 @@ const weir_op weir_op_detach = {
 
 weir_tensor *weir_detach(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_detach, &x, 1, NULL);
+	return weir__apply(&weir_op_detach, &x, 1, NULL);
 }

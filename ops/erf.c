@@ -41,5 +41,5 @@ const weir_op weir_op_erf = {
 
 weir_tensor *weir_erf(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_erf, &x, 1, NULL);
+	return weir__apply(&weir_op_erf, &x, 1, NULL);
 }

@@ -37,5 +37,5 @@ const weir_op weir_op_exp = {
 
 weir_tensor *weir_exp(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_exp, &x, 1, NULL);
+	return weir__apply(&weir_op_exp, &x, 1, NULL);
 }

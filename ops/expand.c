@@ -93,5 +93,5 @@ weir_tensor *weir_expand(weir_tensor *x, int rank, const int64_t *extents)
 	weir_extents_attr attr;
 
 	if (!weir__take_extents(w, weir__who(w, &weir_op_expand), rank, extents, &attr)) return weir__bad(x);
-	return weir_op_apply(&weir_op_expand, &x, 1, &attr);
+	return weir__apply(&weir_op_expand, &x, 1, &attr);
 }

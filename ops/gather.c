@@ -86,5 +86,5 @@ const weir_op weir_op_gather = {
 
 weir_tensor *weir_gather(weir_tensor *x, int axis, weir_tensor *index)
 {
-	return weir_op_apply(&weir_op_gather, (weir_tensor *[]){ x, index }, 2, &(gather_attr){ axis });
+	return weir__apply(&weir_op_gather, (weir_tensor *[]){ x, index }, 2, &(gather_attr){ axis });
 }

@@ -180,5 +180,5 @@ weir_tensor *weir_layer_norm(weir_tensor *x, weir_tensor *weight, weir_tensor *b
 		weir__format_double(text, sizeof text, eps, 'g', 0);
 		return weir_fail(x->ctx, WEIR_ERR_ARGUMENT, "weir_layer_norm: eps is %s; it must be above 0", text);
 	}
-	return weir_op_apply(&weir_op_layer_norm, (weir_tensor *[]){ x, weight, bias }, 3, &(layer_norm_attr){ eps });
+	return weir__apply(&weir_op_layer_norm, (weir_tensor *[]){ x, weight, bias }, 3, &(layer_norm_attr){ eps });
 }

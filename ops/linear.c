@@ -99,5 +99,5 @@ const weir_op weir_op_linear = {
 
 weir_tensor *weir_linear(weir_tensor *x, weir_tensor *weight, weir_tensor *bias)
 {
-	return weir_op_apply(&weir_op_linear, (weir_tensor *[]){ x, weight, bias }, bias ? 3 : 2, NULL);
+	return weir__apply(&weir_op_linear, (weir_tensor *[]){ x, weight, bias }, bias ? 3 : 2, NULL);
 }

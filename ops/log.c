@@ -40,5 +40,5 @@ const weir_op weir_op_log = {
 
 weir_tensor *weir_log(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_log, &x, 1, NULL);
+	return weir__apply(&weir_op_log, &x, 1, NULL);
 }

@@ -112,11 +112,11 @@ weir_tensor *weir_matmul(weir_tensor *a, weir_tensor *b)
 	if (!weir__usable(a, who)) return weir__bad(a);
 	if (!weir__usable(b, who)) return weir__bad(b);
 	if (!check(a->ctx, a, b)) return weir__bad(a);
-	if (b->rank == 2) return weir_op_apply(&weir_op_matmul, (weir_tensor *[]){ a, b }, 2, NULL);
+	if (b->rank == 2) return weir__apply(&weir_op_matmul, (weir_tensor *[]){ a, b }, 2, NULL);
 	s = weir__scratch_begin(a, "weir_matmul");
 	if (!weir__broadcast_leading(&a, &b)) {
 		complain(a->ctx, "leading axes do not broadcast", a, b,
 			 "counted from the last, each pair of extents must be equal, or one of them 1");
 	}
-	return weir__scratch_end(&s, weir_op_apply(&weir_op_matmul, (weir_tensor *[]){ a, b }, 2, NULL));
+	return weir__scratch_end(&s, weir__apply(&weir_op_matmul, (weir_tensor *[]){ a, b }, 2, NULL));
 }

@@ -168,9 +168,9 @@ weir_tensor *weir__along(const weir_op *op, weir_tensor *x, int axis)
 
 	snprintf(who, sizeof who, "%s", weir__who(w, op));
 	if (!weir__usable(x, who) || !weir__axis(w, who, x, axis, &a)) return weir__bad(x);
-	if (a == x->rank - 1) return weir_op_apply(op, &x, 1, NULL);
+	if (a == x->rank - 1) return weir__apply(op, &x, 1, NULL);
 	s = weir__scratch_begin(x, who);
 	x = weir_transpose(x, a, -1);
-	x = weir_op_apply(op, &x, 1, NULL);
+	x = weir__apply(op, &x, 1, NULL);
 	return weir__scratch_end(&s, weir_transpose(x, a, -1));
 }

@@ -95,5 +95,5 @@ const weir_op weir_op_mse = {
 
 weir_tensor *weir_mse(weir_tensor *x, weir_tensor *target)
 {
-	return weir_op_apply(&weir_op_mse, (weir_tensor *[]){ x, target }, 2, NULL);
+	return weir__apply(&weir_op_mse, (weir_tensor *[]){ x, target }, 2, NULL);
 }

@@ -36,5 +36,5 @@ const weir_op weir_op_neg = {
 
 weir_tensor *weir_neg(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_neg, &x, 1, NULL);
+	return weir__apply(&weir_op_neg, &x, 1, NULL);
 }

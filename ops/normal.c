@@ -38,7 +38,7 @@ const weir_op weir_op_normal_cdf = {
 
 weir_tensor *weir__normal_cdf(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_normal_cdf, &x, 1, NULL);
+	return weir__apply(&weir_op_normal_cdf, &x, 1, NULL);
 }
 
 static void pdf_forward(weir_tensor *y)
@@ -65,5 +65,5 @@ const weir_op weir_op_normal_pdf = {
 
 weir_tensor *weir__normal_pdf(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_normal_pdf, &x, 1, NULL);
+	return weir__apply(&weir_op_normal_pdf, &x, 1, NULL);
 }

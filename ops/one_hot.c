@@ -40,5 +40,5 @@ static const weir_op one_hot = {
 
 weir_tensor *weir__one_hot(weir_tensor *labels, int64_t classes, weir_dtype dtype)
 {
-	return weir_op_apply(&one_hot, &labels, 1, &(one_hot_attr){ classes, dtype });
+	return weir__apply(&one_hot, &labels, 1, &(one_hot_attr){ classes, dtype });
 }

@@ -72,7 +72,7 @@ weir_tensor *weir_permute(weir_tensor *x, int n, const int *order)
 
 	for (int i = 0; order && i < n && i < WEIR_MAX_RANK; i++) axes[i] = order[i];
 	if (!weir__take_extents(w, weir__who(w, &weir_op_permute), n, order ? axes : NULL, &attr)) return weir__bad(x);
-	return weir_op_apply(&weir_op_permute, &x, 1, &attr);
+	return weir__apply(&weir_op_permute, &x, 1, &attr);
 }
 
 weir_tensor *weir_transpose(weir_tensor *x, int a, int b)

@@ -62,5 +62,5 @@ const weir_op weir_op_pow = {
 
 weir_tensor *weir_pow(weir_tensor *x, double p)
 {
-	return weir_op_apply(&weir_op_pow, &x, 1, &(pow_attr){ p });
+	return weir__apply(&weir_op_pow, &x, 1, &(pow_attr){ p });
 }

@@ -98,5 +98,5 @@ const weir_op weir_op_scatter_add = {
 
 weir_tensor *weir_scatter_add(weir_tensor *x, int axis, weir_tensor *index, int64_t extent)
 {
-	return weir_op_apply(&weir_op_scatter_add, (weir_tensor *[]){ x, index }, 2, &(scatter_attr){ axis, extent });
+	return weir__apply(&weir_op_scatter_add, (weir_tensor *[]){ x, index }, 2, &(scatter_attr){ axis, extent });
 }

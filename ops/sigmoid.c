@@ -39,5 +39,5 @@ const weir_op weir_op_sigmoid = {
 
 weir_tensor *weir_sigmoid(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_sigmoid, &x, 1, NULL);
+	return weir__apply(&weir_op_sigmoid, &x, 1, NULL);
 }

@@ -40,5 +40,5 @@ const weir_op weir_op_silu = {
 
 weir_tensor *weir_silu(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_silu, &x, 1, NULL);
+	return weir__apply(&weir_op_silu, &x, 1, NULL);
 }

@@ -114,5 +114,5 @@ const weir_op weir_op_slice = {
 
 weir_tensor *weir_slice(weir_tensor *x, int axis, int64_t begin, int64_t end, int64_t step)
 {
-	return weir_op_apply(&weir_op_slice, &x, 1, &(slice_attr){ axis, begin, end, step });
+	return weir__apply(&weir_op_slice, &x, 1, &(slice_attr){ axis, begin, end, step });
 }

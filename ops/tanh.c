@@ -39,7 +39,7 @@ const weir_op weir_op_tanh = {
 
 weir_tensor *weir_tanh(weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_tanh, &x, 1, NULL);
+	return weir__apply(&weir_op_tanh, &x, 1, NULL);
 }
 
 static void slope_forward(weir_tensor *y)
@@ -68,5 +68,5 @@ const weir_op weir_op_tanh_vjp = {
 
 weir_tensor *weir__tanh_vjp(weir_tensor *g, weir_tensor *x)
 {
-	return weir_op_apply(&weir_op_tanh_vjp, (weir_tensor *[]){ g, x }, 2, NULL);
+	return weir__apply(&weir_op_tanh_vjp, (weir_tensor *[]){ g, x }, 2, NULL);
 }

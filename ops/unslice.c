@@ -74,5 +74,5 @@ const weir_op weir_op_unslice = {
 
 weir_tensor *weir__unslice(weir_tensor *x, int axis, int64_t begin, int64_t step, int64_t extent)
 {
-	return weir_op_apply(&weir_op_unslice, &x, 1, &(unslice_attr){ axis, begin, step, extent });
+	return weir__apply(&weir_op_unslice, &x, 1, &(unslice_attr){ axis, begin, step, extent });
 }

@@ -75,5 +75,5 @@ weir_tensor *weir_where(weir_tensor *c, weir_tensor *a, weir_tensor *b)
 	     !weir__usable(b, weir__who(w, &weir_op_where)) ||
 	     !weir__broadcast3(weir__who(w, &weir_op_where), &c, &a, &b)))
 		return weir__bad(c);
-	return weir_op_apply(&weir_op_where, (weir_tensor *[]){ c, a, b }, 3, NULL);
+	return weir__apply(&weir_op_where, (weir_tensor *[]){ c, a, b }, 3, NULL);
 }
