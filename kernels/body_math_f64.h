@@ -36,14 +36,23 @@ VEC_LONG void exp_parts(vd x, vd x_lo, vd *t, vd *hi, vd *lo)
 	*lo = vd_add(vd_sub(r, *hi), tail);
 }
 
-/* (n + n_lo) / (d + d_lo), off by little more than the last rounding. */
-VEC_LONG vd divide_parts(vd n, vd n_lo, vd d, vd d_lo)
+/* (n + n_lo) / (d + d_lo), off by little more than the last rounding, of which *lo is the rest. */
+VEC_LONG vd quotient_parts(vd n, vd n_lo, vd d, vd d_lo, vd *lo)
 {
 	vd inverse = vd_div(vd_set1(1.0), d);
 	vd q = vd_mul(n, inverse);
 	vd rest = vd_add(vd_fnma(q, d, n), vd_fnma(q, d_lo, n_lo));
+	vd y = vd_fma(rest, inverse, q);
 
-	return vd_fma(rest, inverse, q);
+	*lo = vd_fma(rest, inverse, vd_sub(q, y));
+	return y;
+}
+
+VEC_LONG vd divide_parts(vd n, vd n_lo, vd d, vd d_lo)
+{
+	vd lo;
+
+	return quotient_parts(n, n_lo, d, d_lo, &lo);
 }
 
 /* 0 for an x too small to matter, whose products could underflow. */

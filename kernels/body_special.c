@@ -56,34 +56,36 @@ VEC_LONG vd vd_softplus_vjp(vd gy, vd x)
 }
 
 /* e^(t²/2) Φ(-t) (1 + t) is c + s q(s), s = (t - 4) / (t + 4); q for 0 <= t <= 40, from interpolation at Chebyshev
- * nodes, good to 2^-54 of the whole. */
+ * nodes, good to 2^-55 of the whole. */
 #define TAIL_C 0x1.e361ea6fba141p-2
-#define TAIL_C_LOW -0x1.236a450a94d60p-57
+#define TAIL_C_LOW 0x1.0056da7994176p-56
 
 VEC_LONG vd tail_rest(vd s)
 {
-	vd p = vd_set1(0x1.0e2df6e64ff2ap-28);
+	vd p = vd_set1(-0x1.d1ed38b290d44p-31);
 
-	STEP(p, s, 0x1.96130d29def18p-27);
-	STEP(p, s, -0x1.2bb45f5ccb50fp-26);
-	STEP(p, s, -0x1.b3a24860c3cd5p-24);
-	STEP(p, s, 0x1.706841ee82d4bp-31);
-	STEP(p, s, 0x1.238d03680dc72p-21);
-	STEP(p, s, 0x1.b1aa7218ae61bp-22);
-	STEP(p, s, -0x1.5dff2d75afa92p-19);
-	STEP(p, s, -0x1.cc90a03d4fe91p-19);
-	STEP(p, s, 0x1.c92ce8bf9a12dp-17);
-	STEP(p, s, 0x1.6482da643a6e0p-16);
-	STEP(p, s, -0x1.707b1d8c1bcb3p-14);
-	STEP(p, s, -0x1.8c11a03349ffep-14);
-	STEP(p, s, 0x1.6c53801de619bp-11);
-	STEP(p, s, -0x1.2b7f5e9c007f1p-12);
-	STEP(p, s, -0x1.47d5fc6bcfa92p-8);
-	STEP(p, s, 0x1.25dd72062e5e4p-6);
-	STEP(p, s, -0x1.07c3c25839055p-5);
-	STEP(p, s, 0x1.d4969f10de85cp-6);
-	STEP(p, s, 0x1.cabd72a610884p-7);
-	STEP(p, s, -0x1.8c18f2086e33cp-4);
+	STEP(p, s, -0x1.bc764d1cf41d9p-30);
+	STEP(p, s, 0x1.be360c0148772p-28);
+	STEP(p, s, 0x1.34957e790116ep-26);
+	STEP(p, s, -0x1.5e2b3ff8911ebp-26);
+	STEP(p, s, -0x1.df32c175aa290p-24);
+	STEP(p, s, 0x1.116d9b6b3e8b1p-29);
+	STEP(p, s, 0x1.28ab49174b8b8p-21);
+	STEP(p, s, 0x1.b1ea0c334776cp-22);
+	STEP(p, s, -0x1.5ebffed13d0d5p-19);
+	STEP(p, s, -0x1.cca36f91572c7p-19);
+	STEP(p, s, 0x1.c93f50a038872p-17);
+	STEP(p, s, 0x1.648406b483e91p-16);
+	STEP(p, s, -0x1.707baf89de793p-14);
+	STEP(p, s, -0x1.8c11b3487afbbp-14);
+	STEP(p, s, 0x1.6c5382f830651p-11);
+	STEP(p, s, -0x1.2b7f5df1ce2f6p-12);
+	STEP(p, s, -0x1.47d5fc743c4b6p-8);
+	STEP(p, s, 0x1.25dd7205fd279p-6);
+	STEP(p, s, -0x1.07c3c2582c1cdp-5);
+	STEP(p, s, 0x1.d4969f10e013bp-6);
+	STEP(p, s, 0x1.cabd72a60f8edp-7);
+	STEP(p, s, -0x1.8c18f2086e34ap-4);
 	return p;
 }
 
@@ -114,13 +116,13 @@ VEC vd tail_place(vd x, double below, double above)
 	return vd_blend(vd_eq(x, vd_set1(-(double)INFINITY)), vd_zero(), t);
 }
 
-/* e^(t²/2) Φ(-t) */
-VEC_LONG vd tail_over(vd t)
+/* e^(t²/2) Φ(-t), and in *lo what its rounding lost. */
+VEC_LONG vd tail_over(vd t, vd *lo)
 {
 	vd s = tail_argument(t), n_lo, n = add_parts(vd_set1(TAIL_C), vd_mul(s, tail_rest(s)), &n_lo);
 	vd d_lo, d = add_parts(t, vd_set1(1.0), &d_lo);
 
-	return divide_parts(n, vd_add(n_lo, vd_set1(TAIL_C_LOW)), d, d_lo);
+	return quotient_parts(n, vd_add(n_lo, vd_set1(TAIL_C_LOW)), d, d_lo, lo);
 }
 
 /* e^(-t²/2) = 2^k (1 + hi + lo), the square in two words. */
@@ -134,10 +136,12 @@ VEC_LONG void bell_parts(vd t, vd *k, vd *hi, vd *lo)
 /* by Φ(-|x|): the factor comes in before the last power of two, so that it meets no subnormal. */
 VEC_LONG vd times_tail(vd by, vd x)
 {
-	vd t = tail_place(x, 40.0, 9.0), m = tail_over(t), k, hi, lo;
+	vd t = tail_place(x, 40.0, 9.0), m_lo, m = tail_over(t, &m_lo), k, hi, lo, y, y_lo;
 
 	bell_parts(zero_if_tiny(t), &k, &hi, &lo);
-	return scale_by_halves(vd_mul(by, vd_fma(m, vd_add(hi, lo), m)), k);
+	y = vd_fma(m, hi, m);
+	y_lo = vd_add(vd_fma(m, hi, vd_sub(m, y)), vd_fma(m, lo, vd_fma(m_lo, hi, m_lo)));
+	return scale_by_halves(vd_mul(by, vd_add(y, y_lo)), k);
 }
 
 VEC_LONG vd vd_normal_cdf(vd x)
@@ -186,7 +190,7 @@ VEC_LONG vd vd_gelu_vjp(vd gy, vd x)
 {
 	md below = vd_lt(x, vd_zero()), inf = vd_eq(x, vd_set1(-(double)INFINITY)), none = vd_isnan(x);
 	vd z = vd_min(vd_max(vd_blend(md_or(inf, none), vd_zero(), x), vd_set1(-57.0)), vd_set1(10.0)), t = vd_abs(z);
-	vd m = tail_over(t), k, hi, lo, slope, bounded, rest;
+	vd m_lo, m = tail_over(t, &m_lo), k, hi, lo, slope, bounded, rest;
 
 	slope = vd_fma(z, vd_set1(ONE_OVER_SQRT_2PI), vd_blend(below, m, vd_neg(m)));
 	bell_parts(zero_if_tiny(t), &k, &hi, &lo);

@@ -78,10 +78,11 @@ static const struct row {
 } rows[] = {
 	{ WEIR_MAP_softplus, false, softplus, { 0.51, 2 }, { -104, -745 }, { 100, 100 }, 0 },
 	{ WEIR_MAP_softplus_vjp, true, softplus_vjp, { 0.51, 2 }, { -100, -700 }, { 100, 100 }, 0 },
-	{ WEIR_MAP_normal_cdf, false, normal_cdf, { 0.51, 2.5 }, { -14.4, -38.5 }, { 9, 10 }, 0 },
+	{ WEIR_MAP_normal_cdf, false, normal_cdf, { 0.51, 1.5 }, { -14.4, -38.5 }, { 9, 10 }, 0 },
+	{ WEIR_MAP_normal_cdf, false, normal_cdf, { 0.51, 1.5 }, { -14.4, -38.5 }, { -10, -30 }, 0 },
 	{ WEIR_MAP_normal_cdf_vjp, true, normal_cdf_vjp, { 0.51, 2.5 }, { -14.4, -38.5 }, { 14.4, 38.5 }, 0 },
 	{ WEIR_MAP_normal_pdf, false, normal_pdf, { 0.51, 2 }, { -14.4, -38.5 }, { 14.4, 38.5 }, 0 },
-	{ WEIR_MAP_gelu, false, gelu, { 0.51, 3 }, { -14.4, -38.5 }, { 30, 100 }, 0 },
+	{ WEIR_MAP_gelu, false, gelu, { 0.51, 2.5 }, { -14.4, -38.5 }, { 30, 100 }, 0 },
 	{ WEIR_MAP_gelu_vjp, true, gelu_vjp, { 0.51, 4 }, { -3, -3 }, { 30, 100 }, 0.5 },
 	{ WEIR_MAP_gelu_vjp, true, gelu_vjp, { 0.51, 4 }, { -14.4, -38.5 }, { -2, -2 }, 0 },
 	{ WEIR_MAP_silu, false, silu, { 0.51, 2 }, { -104, -745 }, { 100, 100 }, 0 },
