@@ -35,7 +35,7 @@
  *               vf_from_vi                           one rounding
  *               vd_from_small(vl)                    exact for |lane| < 2^51
  *   bits        vf_as_vi vi_as_vf vd_as_vl vl_as_vd  the same bits, other type
- *   integers    I_set1 I_iota I_add I_sub I_and I_or I_xor I_eq I_gt
+ *   integers    I_set1 I_iota I_add I_sub I_and I_or I_xor I_max I_eq I_gt
  *               I_shl(v, n) I_shr(v, n) I_sar(v, n)  n a constant; shr fills with 0, sar with the sign
  *
  * There is no horizontal sum: a reduction stores its lanes and adds them in the order it promises. */

@@ -91,6 +91,7 @@ VEC_2(vi, vi_sub, vi, _mm256_sub_epi32)
 VEC_2(vi, vi_and, vi, _mm256_and_si256)
 VEC_2(vi, vi_or, vi, _mm256_or_si256)
 VEC_2(vi, vi_xor, vi, _mm256_xor_si256)
+VEC_2(vi, vi_max, vi, _mm256_max_epi32)
 VEC_2(vl, vl_add, vl, _mm256_add_epi64)
 VEC_2(vl, vl_sub, vl, _mm256_sub_epi64)
 VEC_2(vl, vl_and, vl, _mm256_and_si256)
@@ -210,6 +211,11 @@ VEC vi vi_blend(mf m, vi x, vi y)
 VEC vl vl_blend(md m, vl x, vl y)
 {
 	return vd_as_vl(vd_blend(m, vl_as_vd(x), vl_as_vd(y)));
+}
+
+VEC vl vl_max(vl x, vl y)
+{
+	return vl_blend(vl_gt(x, y), x, y);
 }
 
 VEC vf vf_load(const float *p)

@@ -445,6 +445,10 @@ VEC vi vi_xor(vi a, vi b)
 {
 	return _mm512_xor_si512(a, b);
 }
+VEC vi vi_max(vi a, vi b)
+{
+	return _mm512_max_epi32(a, b);
+}
 VEC mf vi_eq(vi a, vi b)
 {
 	return _mm512_cmpeq_epi32_mask(a, b);
@@ -476,6 +480,10 @@ VEC vl vl_or(vl a, vl b)
 VEC vl vl_xor(vl a, vl b)
 {
 	return _mm512_xor_si512(a, b);
+}
+VEC vl vl_max(vl a, vl b)
+{
+	return _mm512_max_epi64(a, b);
 }
 VEC md vl_eq(vl a, vl b)
 {

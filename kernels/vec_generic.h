@@ -197,6 +197,10 @@ typedef vl md;
 	{                                                                   \
 		VEC_EACH(I, lanes, a.v[i] ^ b.v[i]);                        \
 	}                                                                   \
+	VEC I I##_max(I a, I b)                                             \
+	{                                                                   \
+		VEC_EACH(I, lanes, a.v[i] > b.v[i] ? a.v[i] : b.v[i]);      \
+	}                                                                   \
 	VEC I I##_shl(I a, int n)                                           \
 	{                                                                   \
 		VEC_EACH(I, lanes, (T)((U)a.v[i] << n));                    \
