@@ -1,6 +1,5 @@
 /* body_softmax.c: the rows of softmax.h, compiled once per instruction set. */
-#include "kernels/body_softmax.h"
-
+#include "kernels/body_narrow.h"
 #include "kernels/table.h"
 
 ROW void softmax_rows(void *y, const void *x, int64_t rows, int64_t n, bool wide)
@@ -133,11 +132,6 @@ ROW void log_softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t r
 	}
 }
 
-ROW int64_t label_at(const void *labels, int64_t row, bool wide_label)
-{
-	return wide_label ? ((const int64_t *)labels)[row] : ((const int32_t *)labels)[row];
-}
-
 ROW void cross_entropy_rows(void *loss, const void *x, const void *labels, bool wide_label, int64_t rows, int64_t n,
 			    bool wide)
 {
@@ -208,9 +202,68 @@ ROWS_BOTH(softmax_vjp, (void *gx, const void *y, const void *gy, int64_t rows, i
 	  add)
 ROWS_BOTH(log_softmax_vjp, (void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add), gx, y, gy,
 	  rows, n, add)
-ROWS_BOTH(cross_entropy, (void *loss, const void *x, const void *labels, bool wide, int64_t rows, int64_t n), loss, x,
-	  labels, wide, rows, n)
-ROWS_BOTH(cross_entropy_vjp,
-	  (void *gx, const void *x, const void *labels, bool wide, const void *g, int64_t gstep, int64_t rows,
-	   int64_t n, bool add),
-	  gx, x, labels, wide, g, gstep, rows, n, add)
+
+/* Rows that come next: all, or a block of narrow ones. */
+ROW int64_t next_rows(int64_t left, int64_t n)
+{
+	return n > NARROW || left < BLOCK ? left : BLOCK;
+}
+
+void KERN(cross_entropy_f32)(void *loss, const void *x, const void *labels, bool wide_label, int64_t rows, int64_t n)
+{
+	const float *from = x;
+	float *to = loss;
+
+	for (int64_t some; rows > 0; rows -= some, from += some * n, to += some) {
+		narrow b;
+
+		some = next_rows(rows, n);
+		if (n <= NARROW && narrow_read(&b, from, labels, wide_label, some, n)) {
+			narrow_sums(&b, n);
+			narrow_loss(&b, to, some);
+		} else {
+			cross_entropy_rows(to, from, labels, wide_label, some, n, false);
+		}
+		labels = (const char *)labels + some * (wide_label ? 8 : 4);
+	}
+}
+
+void KERN(cross_entropy_f64)(void *loss, const void *x, const void *labels, bool wide_label, int64_t rows, int64_t n)
+{
+	cross_entropy_rows(loss, x, labels, wide_label, rows, n, true);
+}
+
+/* The slopes of a block. */
+ROW vd slopes(const float *g, int64_t gstep, int64_t rows)
+{
+	double slope[BLOCK];
+
+	for (int64_t r = 0; r < BLOCK; r++) slope[r] = (double)g[(r < rows ? r : rows - 1) * gstep];
+	return vd_load(slope);
+}
+
+void KERN(cross_entropy_vjp_f32)(void *gx, const void *x, const void *labels, bool wide_label, const void *g,
+				 int64_t gstep, int64_t rows, int64_t n, bool add)
+{
+	const float *from = x, *slope = g;
+	float *to = gx;
+
+	for (int64_t some; rows > 0; rows -= some, from += some * n, to += some * n, slope += some * gstep) {
+		narrow b;
+
+		some = next_rows(rows, n);
+		if (n <= NARROW && !add && narrow_read(&b, from, labels, wide_label, some, n)) {
+			narrow_sums(&b, n);
+			narrow_gradient(&b, to, slopes(slope, gstep, some), some, n);
+		} else {
+			cross_entropy_vjp_rows(to, from, labels, wide_label, slope, gstep, some, n, add, false);
+		}
+		labels = (const char *)labels + some * (wide_label ? 8 : 4);
+	}
+}
+
+void KERN(cross_entropy_vjp_f64)(void *gx, const void *x, const void *labels, bool wide_label, const void *g,
+				 int64_t gstep, int64_t rows, int64_t n, bool add)
+{
+	cross_entropy_vjp_rows(gx, x, labels, wide_label, g, gstep, rows, n, add, true);
+}

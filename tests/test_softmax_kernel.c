@@ -282,6 +282,43 @@ static void position(void **unused)
 	}
 }
 
+/* Rows of few floats go by the block, unless one of them is not finite: the others must not show it. */
+static void narrow_blocks(void **unused)
+{
+	enum { ROWS = 29 };
+	static memory loss, loss_again;
+
+	(void)unused;
+	for (int64_t n = 1; n <= 18; n++) {
+		for (int64_t i = 0; i < ROWS * n; i++)
+			put(&x, WEIR_F32, i, (double)(float)(uniform() * (i % 5 ? 2 : 400)));
+		for (int64_t r = 0; r < ROWS; r++) {
+			label4[r] = (int32_t)(r * 5 % n);
+			put(&gy, WEIR_F32, r, uniform());
+			if (r % 3 == 0)
+				x.f[r * n + n - 1] = x.f[r * n]; /* often the largest twice, where n is 2 or 3 */
+		}
+		weir__cross_entropy(WEIR_F32, ROWS, n, &x, WEIR_I32, label4, &loss, 1);
+		weir__cross_entropy_vjp(WEIR_F32, ROWS, n, &x, WEIR_I32, label4, &gy, 1, &gx, WEIR_DST_WRITE, 1);
+		for (int64_t r = 0; r < ROWS; r += 4) x.f[r * n] = NAN; /* at least one in every eight */
+		weir__cross_entropy(WEIR_F32, ROWS, n, &x, WEIR_I32, label4, &loss_again, 1);
+		weir__cross_entropy_vjp(WEIR_F32, ROWS, n, &x, WEIR_I32, label4, &gy, 1, &more, WEIR_DST_WRITE, 1);
+		for (int64_t r = 0; r < ROWS; r++) {
+			if (r % 4 == 0) {
+				assert_true(isnan(loss_again.f[r]));
+				continue;
+			}
+			if (loss.f[r] != loss_again.f[r])
+				fail_msg("loss of row %d of %d: %a by the block, %a by itself", (int)r, (int)n,
+					 (double)loss.f[r], (double)loss_again.f[r]);
+			for (int64_t i = r * n; i < (r + 1) * n; i++)
+				if (gx.f[i] != more.f[i])
+					fail_msg("gradient of row %d of %d: %a by the block, %a by itself", (int)r,
+						 (int)n, (double)gx.f[i], (double)more.f[i]);
+		}
+	}
+}
+
 /* The dot product and the sum inside the gradients, in the order of reduce.h. */
 static double ordered(const double *v, int64_t n)
 {
@@ -479,9 +516,9 @@ static void flags(void **unused)
 static int run_group(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accuracy), cmocka_unit_test(same_bits),    cmocka_unit_test(position),
-		cmocka_unit_test(order),    cmocka_unit_test(special_rows), cmocka_unit_test(shifts),
-		cmocka_unit_test(flags),
+		cmocka_unit_test(accuracy),      cmocka_unit_test(same_bits), cmocka_unit_test(position),
+		cmocka_unit_test(narrow_blocks), cmocka_unit_test(order),     cmocka_unit_test(special_rows),
+		cmocka_unit_test(shifts),        cmocka_unit_test(flags),
 	};
 	int failed = cmocka_run_group_tests_name(weir__kernels()->isa, tests, NULL, NULL);
 
