@@ -22,18 +22,34 @@ ROW lanes run(lanes to, const void *x, int64_t at, int64_t n, bool wide, bool sq
 	return n ? step(to, load(x, at, n, 0.0, wide), square) : to;
 }
 
-/* One row of `cols` values goes to one lane of each column. The first 16 rows of a chunk start their lanes at +0. */
-VEC void row_to_lane(double *to, bool fresh, lanes v, bool square)
+/* A column sum adds up to AT_ONCE rows of a lane while its sums are in registers: rows r, r + 16, ... of a block of rows. Those of
+ * the lane that comes AHEAD lanes later are asked for: a strip of rows far apart is nothing that the processor foresees. */
+enum { AT_ONCE = 4, AHEAD = 4 };
+
+/* Values of `rows` rows 16 apart, the first at x, added to their lane. The first rows of a chunk start their lanes at +0. */
+ROW void rows_to_lane(double *to, bool fresh, const void *x, int64_t at, int64_t stride, int64_t rows, int64_t n,
+		      bool wide, bool square)
 {
 	lanes have = fresh ? zeros() : (lanes){ vd_load(to), vd_load(to + 8) };
 
-	have = step(have, v, square);
+	for (int64_t r = 0; r < rows; r++, at += 16 * stride) {
+		prefetch(x, at + AHEAD * stride, wide);
+		have = step(have, load(x, at, n, 0.0, wide), square);
+	}
 	vd_store(to, have.lo);
 	vd_store(to + 8, have.hi);
 }
 
-/* Rows that a column sum asks for in advance: a strip of rows far apart is nothing that the processor foresees. */
-enum { AHEAD = 16 };
+/* A lane's rows of one block. Most blocks are full, and most vectors whole. */
+ROW void block_to_lane(double *to, bool fresh, const void *x, int64_t at, int64_t stride, int64_t rows, int64_t cols,
+		       bool wide, bool square)
+{
+	int64_t c = 0;
+
+	for (; rows == AT_ONCE && cols - c >= 16; c += 16)
+		rows_to_lane(to + c, fresh, x, at + c, stride, AT_ONCE, 16, wide, square);
+	for (; c < cols; c += 16) rows_to_lane(to + c, fresh, x, at + c, stride, rows, cols - c, wide, square);
+}
 
 #define SUMS(name, type, wide, square)                                                                               \
 	void KERN(lanes_##name##_##type)(double *lane, const void *x, int64_t n)                                     \
@@ -52,12 +68,12 @@ enum { AHEAD = 16 };
 	void KERN(columns_##name##_##type)(double(*lane)[WEIR_COLUMNS], const void *x, int64_t rows, int64_t stride, \
 					   int64_t cols, int64_t first)                                              \
 	{                                                                                                            \
-		for (int64_t r = 0; r < rows; r++) {                                                                 \
-			double *to = lane[(first + r) % 16];                                                         \
-			for (int64_t c = 0; c < cols; c += 16) {                                                     \
-				prefetch(x, (r + AHEAD) * stride + c, wide);                                         \
-				row_to_lane(to + c, first + r < 16, load(x, r * stride + c, cols - c, 0.0, wide),    \
-					    square);                                                                 \
+		for (int64_t block = 0; block < rows; block += 16 * AT_ONCE) {                                       \
+			int64_t left = rows - block < 16 * AT_ONCE ? rows - block : 16 * AT_ONCE;                    \
+			for (int64_t l = 0; l < 16 && l < left; l++) {                                               \
+				int64_t r = block + l;                                                               \
+				block_to_lane(lane[(first + r) % 16], first + r < 16, x, r * stride, stride,         \
+					      (left - l + 15) / 16, cols, wide, square);                             \
 			}                                                                                            \
 		}                                                                                                    \
 	}
