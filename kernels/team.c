@@ -144,6 +144,8 @@ static void *live(void *arg)
 		if (take(&w)) work(&w);
 		else await_call(&w);
 	}
+	pthread_mutex_lock(&w.lock); /* until the host has let go of it */
+	pthread_mutex_unlock(&w.lock);
 	pthread_cond_destroy(&w.woken);
 	pthread_mutex_destroy(&w.lock);
 	return NULL;
@@ -227,6 +229,15 @@ int64_t weir__team_ping(const weir_region *empty)
 
 static pthread_key_t end_of_host;
 
+/* Under the lock, which the worker takes before it ends it: only then is nobody in wake() any more. */
+static void quit(worker *w)
+{
+	pthread_mutex_lock(&w->lock);
+	atomic_store(&w->call.state, QUIT);
+	pthread_cond_signal(&w->woken);
+	pthread_mutex_unlock(&w->lock);
+}
+
 /* A child of fork() has the list, but not the threads. */
 static void end_team(void *of)
 {
@@ -237,7 +248,7 @@ static void end_team(void *of)
 		pthread_t thread = w->thread;
 
 		t->first = w->next;
-		tell(w, QUIT);
+		quit(w);
 		pthread_join(thread, NULL);
 	}
 	*t = (team){ .size = 1, .refused = INT_MAX };
