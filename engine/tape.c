@@ -7,6 +7,7 @@
 #include "engine/hook.h"
 #include "engine/op.h"
 #include "engine/profile.h"
+#include "kernels/threads.h"
 
 const weir_op weir__op_input = { .name = "input" };
 const weir_op weir__op_param = { .name = "param" };
@@ -106,6 +107,7 @@ void weir_tape_reset(weir_ctx *w)
 		w->dropped[1] = w->dropped[0];
 		w->dropped[0] = NULL;
 	}
+	weir__threads_turn();
 	weir__span_end(w, WEIR_SPAN_CALL, "weir_tape_reset");
 }
 

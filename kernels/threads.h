@@ -26,10 +26,13 @@ typedef void weir_task_fn(void *arg, int64_t begin, int64_t end);
 unsigned weir__parallel(int threads, int64_t n, int64_t grain, weir_task_fn *fn, void *arg);
 
 /* The number of threads that a piece of work deserves: `threads`, or 1 where the work is too little. flops is the work, in operations of a
- * matrix product at full speed, some 150 in a ns; a loop that is slower counts its own as more. The measure is what a region
- * costs here: the team is timed when it is made and now and then after. Where something else wants the processors, the answer is 1
- * for a while. The answer to one host thread changes only in weir__parallel(). */
+ * matrix product at full speed, some 150 in a ns; a loop that is slower counts its own as more. What is enough is measured (gate.c): what a
+ * region costs here, and what turns take. Where something else wants the processors, the answer is 1
+ * for a while. The answer to one host thread changes only in weir__parallel() and weir__threads_turn(). */
 int weir__threads_for(int threads, double flops);
+
+/* A turn of the calling host thread ends, and the next begins: what a program does again and again, a training step. */
+void weir__threads_turn(void);
 
 /* 0: as measured. Tests of what threads do set the least number of operations here, and then nothing else counts. */
 extern double weir__threads_gate;

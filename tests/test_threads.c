@@ -414,6 +414,41 @@ static void lost_processor(void **unused)
 	weir__threads_gate = gate;
 }
 
+/* A turn of the host: work of that size, after which more is to do where it was shared, or where it was not. */
+static int turn(double work, bool shared_is_longer)
+{
+	atomic_int count = 0;
+	int threads = weir__threads_for(2, work);
+
+	weir__parallel(threads, 2, 1, count_piece, &count);
+	if ((threads > 1) == shared_is_longer) nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
+	weir__threads_turn();
+	return threads;
+}
+
+/* Until ten of twelve turns have run on so many threads. */
+static void turns_until(int threads, double work, bool shared_is_longer)
+{
+	for (int seen = 0; seen < 10;) {
+		seen = 0;
+		for (int i = 0; i < 12; i++) seen += turn(work, shared_is_longer) == threads;
+	}
+}
+
+/* What makes turns shorter is found out and kept, for each size of work, whatever an empty region costs; and found out again when it changes.
+ * Each of these ends, or the test does not. */
+static void turns_decide(void **unused)
+{
+	double gate = weir__threads_gate;
+
+	(void)unused;
+	weir__threads_gate = 0;
+	turns_until(1, 1e9, true);
+	turns_until(2, 1e9, false);
+	turns_until(1, 1e6, true);
+	weir__threads_gate = gate;
+}
+
 static atomic_int allowed, made;
 
 static int limited_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
@@ -534,6 +569,7 @@ int main(void)
 		cmocka_unit_test(team_ends),
 #endif
 		cmocka_unit_test(lost_processor),
+		cmocka_unit_test(turns_decide),
 		cmocka_unit_test(isa_names),
 	};
 
