@@ -17,6 +17,7 @@ enum {
 	WARM = 2048, /* elements computed before they are squared: with those they came from, half of a first-level cache */
 	TILE = 32,    /* rows and columns of a transposed copy taken at a time */
 	GRAIN = 1024, /* a thread's share is a multiple of this many elements: whole cache lines of any type */
+	TURNED = 24,  /* what moving an element by tiles costs, beside its bytes */
 	INPUTS = 3,
 };
 
@@ -377,12 +378,16 @@ static void copy_tiles(void *arg, int64_t begin, int64_t end)
 	}
 }
 
-/* Roughly the operations per element. */
+/* What an element costs beside being read and written, as weir__threads_for() counts: in f32. */
 static double cost_of(weir_map id)
 {
 	switch (id) {
 	case WEIR_MAP_pow:
-	case WEIR_MAP_pow_vjp: return 40.0;
+	case WEIR_MAP_pow_vjp: return 500;
+	case WEIR_MAP_softplus: return 200;
+	case WEIR_MAP_normal_cdf:
+	case WEIR_MAP_gelu:
+	case WEIR_MAP_gelu_vjp: return 100;
 	case WEIR_MAP_exp:
 	case WEIR_MAP_log:
 	case WEIR_MAP_tanh:
@@ -394,21 +399,25 @@ static double cost_of(weir_map id)
 	case WEIR_MAP_sigmoid_vjp:
 	case WEIR_MAP_erf_vjp:
 	case WEIR_MAP_silu_vjp:
-	case WEIR_MAP_normal_cdf_vjp: return 16.0;
-	case WEIR_MAP_softplus:
 	case WEIR_MAP_softplus_vjp:
-	case WEIR_MAP_normal_cdf:
-	case WEIR_MAP_gelu:
-	case WEIR_MAP_gelu_vjp: return 32.0;
-	default: return 1.0;
+	case WEIR_MAP_normal_cdf_vjp: return 50;
+	default: return 0;
 	}
+}
+
+/* A byte that is read or written costs about one, and f64 three times as much arithmetic. */
+static double work_of(const job *j, double cost)
+{
+	double bytes = (double)j->ysize;
+
+	for (int i = 0; i < j->inputs; i++) bytes += (double)j->in[i].size;
+	return (double)j->count * (bytes + (j->ysize == 8 ? 3 * cost : cost));
 }
 
 static void run(job *j, weir_task_fn *fn, double cost, int threads)
 {
 	if (j->count <= 0) return;
-	weir__parallel(weir__threads_for(threads, cost * (double)j->count), j->count, j->squares ? WEIR_CHUNK : GRAIN,
-		       fn, j);
+	weir__parallel(weir__threads_for(threads, work_of(j, cost)), j->count, j->squares ? WEIR_CHUNK : GRAIN, fn, j);
 }
 
 /* y += f(x). Apart from its caller, which would pay for the room on the stack where nothing is to be computed first, too. */
@@ -519,7 +528,7 @@ void weir__cast(weir_dtype from, weir_dtype to, int rank, const int64_t *shape, 
 	set_input(&j, 0, x, size_of[from]);
 	set_dense_y(&j);
 	merge_axes(&j);
-	run(&j, run_range, 1.0, threads);
+	run(&j, run_range, 0, threads);
 }
 
 void weir__copy(weir_dtype t, int rank, const int64_t *shape, void *y, const int64_t *ystride, const weir_strided *x,
@@ -535,10 +544,10 @@ void weir__copy(weir_dtype t, int rank, const int64_t *shape, void *y, const int
 	merge_axes(&j);
 	axis = tiled_axis(&j);
 	if (axis < 0 || j.count <= 0) {
-		run(&j, copy_range, 1.0, threads);
+		run(&j, copy_range, 0, threads);
 		return;
 	}
 	bands = (j.shape[axis] + TILE - 1) / TILE;
-	weir__parallel(weir__threads_for(threads, (double)j.count),
+	weir__parallel(weir__threads_for(threads, work_of(&j, TURNED)),
 		       j.count / j.shape[axis] / j.shape[j.rank - 1] * bands, 1, copy_tiles, &j);
 }

@@ -311,7 +311,7 @@ void weir__reduce(weir_red op, weir_dtype t, int orank, const int64_t *oshape, c
 		 j.chunks < (int64_t)1 << WEIR_RED_LEVELS)
 		j.walk = WEIR_RED_COLUMNS;
 	else if (j.rrank == 1 && in == 1 && j.n <= WEIR_CHUNK && !j.keyed) j.walk = WEIR_RED_ROWS;
-	threads = weir__threads_for(threads, (double)j.outer * (double)j.n);
+	threads = weir__threads_for(threads, (double)j.outer * (double)j.n * (double)j.size);
 	cut(&j, last, threads);
 	if (j.blocks >= threads || j.chunks < 2) {
 		weir__parallel(threads, j.blocks, 1, blocks, &j);
@@ -351,7 +351,7 @@ static double flat_sumsq(weir_dtype t, const void *x, int64_t n, int threads)
 
 	if (n <= 0) return 0;
 	if (n <= WEIR_CHUNK) return flat_chunk(k, t, x, n);
-	if (weir__threads_for(threads, (double)n) > 1) {
+	if (weir__threads_for(threads, (double)n * (double)size) > 1) {
 		j = flat_job(WEIR_RED_sumsq, t, x, n);
 		j.fast = t == WEIR_F32;
 		weir__red_whole(&j, j.x, 1, &r, threads);
@@ -414,7 +414,7 @@ void weir__stats(weir_dtype t, const void *x, int64_t n, weir_stats *out, int th
 	int64_t most = 0;
 
 	*out = (weir_stats){ 0 };
-	weir__parallel(weir__threads_for(threads, (double)n), parts, 1, count_parts, &c);
+	weir__parallel(weir__threads_for(threads, (double)n * (double)j.size), parts, 1, count_parts, &c);
 	for (int64_t i = 0; i < parts; i++) {
 		if (c.count[i][0] > most) most = c.count[i][0];
 		out->zeros += c.count[i][1];

@@ -218,7 +218,7 @@ void weir__red_whole(const weir_red_job *j, const char *base, int64_t cols, weir
 	stack tree = { .top = parts };
 	int64_t groups;
 
-	threads = weir__threads_for(threads, (double)j->n * (double)cols);
+	threads = weir__threads_for(threads, (double)j->n * (double)cols * (double)j->size);
 	if (threads < 2 || j->chunks < 2) {
 		subtree(j, base, cols, 0, j->chunks, out);
 		return;

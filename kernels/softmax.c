@@ -14,8 +14,8 @@ typedef struct job {
 	bool wide, add;
 } job;
 
-/* About what an exponential costs, in floating-point operations. */
-enum { FLOPS = 24 };
+/* About what an element costs, as weir__threads_for() counts. */
+enum { COST = 64 };
 
 static job new_job(weir_dtype t, int64_t n, const void *x, void *y)
 {
@@ -25,7 +25,7 @@ static job new_job(weir_dtype t, int64_t n, const void *x, void *y)
 static void run(job *j, weir_task_fn *fn, int64_t rows, int threads)
 {
 	if (rows > 0 && j->n > 0)
-		weir__parallel(weir__threads_for(threads, (double)rows * (double)j->n * FLOPS), rows, 1, fn, j);
+		weir__parallel(weir__threads_for(threads, (double)rows * (double)j->n * COST), rows, 1, fn, j);
 }
 
 static void softmax(void *arg, int64_t begin, int64_t end)

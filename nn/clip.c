@@ -211,8 +211,7 @@ int64_t weir_clip_value(weir_module *m, double most)
 	for (all = gradients_of(m); (g = next(&all)) && !nan;) {
 		weir_stats s;
 
-		weir__stats((weir_dtype)g->dtype, weir__at(g), g->numel, &s,
-			    weir__threads_for(w->threads, (double)g->numel));
+		weir__stats((weir_dtype)g->dtype, weir__at(g), g->numel, &s, w->threads);
 		nan = s.nan > 0;
 	}
 	if (nan) {

@@ -92,8 +92,7 @@ static bool refuse(const weir_optim_slot *slot, const char *what, const weir_sta
 
 static bool all_finite(const weir_tensor *t, double *largest, weir_stats *s)
 {
-	weir__stats((weir_dtype)t->dtype, weir__at(t), t->numel, s,
-		    weir__threads_for(t->ctx->threads, (double)t->numel));
+	weir__stats((weir_dtype)t->dtype, weir__at(t), t->numel, s, t->ctx->threads);
 	*largest = s->largest;
 	return !s->nan && !s->pos_inf && !s->neg_inf;
 }

@@ -104,11 +104,12 @@ static void columns(void *arg, int64_t begin, int64_t end)
 static void run(weir_ctx *w, rows *r, int64_t outer)
 {
 	int64_t all = outer * r->inner;
+	double size = (double)weir__size_of((int)r->t);
 
 	if (!all || !r->n) return;
-	/* A grain is a cache line of columns. */
-	weir__parallel(weir__threads_for(w->threads, (double)all * (double)r->n), all,
-		       64 / (int64_t)weir__size_of((int)r->t), columns, r);
+	/* Each element is read and written. A grain is a cache line of columns. */
+	weir__parallel(weir__threads_for(w->threads, 2 * size * (double)all * (double)r->n), all, 64 / (int64_t)size,
+		       columns, r);
 }
 
 void weir__gather_rows(weir_ctx *w, weir_dtype t, weir_blocks b, const void *from, void *to, const int64_t *index,
