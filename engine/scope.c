@@ -119,18 +119,22 @@ static void push(weir_ctx *w, uint32_t scope, uint32_t call, bool module)
 static void enter(weir_ctx *w, uint32_t base, const char *name, bool module)
 {
 	char path[512];
-	const char *head = weir__scope_path(w, base);
-	int n = head[0] ? snprintf(path, sizeof path, "%s.%s", head, name) : snprintf(path, sizeof path, "%s", name);
+	const char *head = weir__scope_path(w, base), *dot = head[0] ? "." : "";
+	size_t outer = strlen(head) + strlen(dot), n = outer + strlen(name);
 	uint32_t id;
 	weir_scope *scope;
 
-	if (n >= (int)sizeof path) {
-		weir_fail(w, WEIR_ERR_LIMIT, "weir_scope_begin: the path %.60s... is longer than %zu bytes", path,
-			  sizeof path - 1);
+	if (n >= sizeof path) {
+		weir_fail(w, WEIR_ERR_LIMIT, "weir_scope_begin: the path %.60s%s%.60s... is longer than %zu bytes",
+			  head, dot, name, sizeof path - 1);
 		push(w, base, 1, module);
 		return;
 	}
-	id = intern(w, path, (size_t)n);
+	/* Every layer of every step comes by, and snprintf takes longer than a small operation. */
+	strcpy(path, head);
+	strcpy(path + strlen(head), dot);
+	strcpy(path + outer, name);
+	id = intern(w, path, n);
 	scope = &w->scopes.list[id];
 	if (scope->calls_life != w->life) {
 		scope->calls_life = w->life;
