@@ -78,7 +78,6 @@ enum { MR = 8, LANES_A = 16, MAX_K = 256, MOST = 128 };
 #define VEC_T vf
 #define LANES VF_LANES
 #define FMA fmaf
-#define SIDE 4
 #include "kernels/body_gemm.c"
 #undef REAL
 #undef NAME
@@ -86,7 +85,6 @@ enum { MR = 8, LANES_A = 16, MAX_K = 256, MOST = 128 };
 #undef VEC_T
 #undef LANES
 #undef FMA
-#undef SIDE
 
 #define REAL double
 #define NAME(x) x##_f64
@@ -94,10 +92,11 @@ enum { MR = 8, LANES_A = 16, MAX_K = 256, MOST = 128 };
 #define VEC_T vd
 #define LANES VD_LANES
 #define FMA fma
-#define SIDE 2
 #include "kernels/body_gemm.c"
 
 #else /* one element type */
+
+#define SIDE (LANES / 2)
 
 /* One tile, n columns in its last vector: to = (from or +0) + A B, + bias, + what was there. Lanes from n on repeat
  * the column before them, as the packed B does, so that they raise no exception of their own. */
@@ -293,60 +292,66 @@ static void NAME(part)(const weir_gemm_tile *t, int64_t vectors, int64_t at, int
 	      (REAL *)t->to + at, t->to_rs, t->add, bias ? bias + at : NULL, cols - (vectors - 1) * LANES);
 }
 
-/* The same where neighbours in a row of the tile don't lie next to each other: by way of the stack. */
-static void NAME(part_turned)(const weir_gemm_tile *t, int64_t vectors, int64_t at, int64_t cols)
-{
-	const REAL *bias = t->bias, *from = t->from, *b = t->b;
-	int64_t width = vectors * LANES;
-	REAL *to = t->to, full[MOST], old[MOST];
-
-	for (int64_t i = 0; i < t->rows && from; i++)
-		for (int64_t j = 0; j < width; j++)
-			old[i * width + j] = from[i * t->from_rs + (at + (j < cols ? j : cols - 1)) * t->from_cs];
-	MICRO(t->rows, vectors, t->k, t->a, t->a_rs, t->a_ks, b + at, t->b_ks, from ? old : NULL, width, full, width,
-	      false, NULL, cols - (vectors - 1) * LANES);
-	for (int64_t j = 0; j < cols; j++)
-		for (int64_t i = 0; i < t->rows; i++) {
-			REAL *y = to + i * t->to_rs + (at + j) * t->to_cs, x = full[i * width + j];
-
-			if (bias) x += bias[i * t->bias_rs + (at + j) * t->bias_cs];
-			*y = t->add ? *y + x : x;
-		}
-}
-
 static void NAME(tile)(const weir_gemm_tile *t)
 {
-	bool turned = t->to_cs != 1 || (t->from && t->from_cs != 1) || (t->bias && (t->bias_rs || t->bias_cs != 1));
 	int64_t at = 0, left = t->cols, vectors, cols;
 
 	for (; left > 0; at += cols, left -= cols) {
 		vectors = NAME(width)(t->rows, left);
 		cols = left < vectors * LANES ? left : vectors * LANES;
-		if (turned) NAME(part_turned)(t, vectors, at, cols);
-		else NAME(part)(t, vectors, at, cols);
+		NAME(part)(t, vectors, at, cols);
 	}
 }
 
-/* The steps lie next to each other: a quarter of a vector from each lane's row, turned in registers. Returns how
- * many steps it did. */
+/* The next SIDE columns of LANES rows, each a vector. In the place of rows that aren't there stands the last. */
+VEC void NAME(columns)(VEC_T *r, const REAL *p, int64_t stride, int64_t rows)
+{
+	if (rows >= LANES) {
+		V(columns)(r, p, stride);
+	} else {
+		REAL block[LANES * SIDE];
+
+		for (int64_t i = 0; i < LANES; i++)
+			memcpy(block + i * SIDE, p + (i < rows ? i : rows - 1) * stride, SIDE * sizeof *p);
+		V(columns)(r, block, SIDE);
+	}
+}
+
+/* The steps lie next to each other. Returns how many it did. */
 static int64_t NAME(pack_turned)(REAL *dst, int lanes, const REAL *src, int64_t lane_stride, int64_t used, int64_t k)
 {
 	int64_t whole = k / SIDE * SIDE;
 
-	for (int64_t u = 0; u < used; u += LANES) {
-		const REAL *q[LANES];
-
-		for (int64_t i = 0; i < LANES; i++) q[i] = src + (u + i < used ? u + i : used - 1) * lane_stride;
+	for (int64_t u = 0; u < used; u += LANES)
 		for (int64_t p = 0; p < whole; p += SIDE) {
 			VEC_T r[SIDE];
 
-			for (int i = 0; i < SIDE; i++)
-				r[i] = V(quarters)(q[i] + p, q[SIDE + i] + p, q[2 * SIDE + i] + p, q[3 * SIDE + i] + p);
-			V(turn)(r);
+			NAME(columns)(r, src + u * lane_stride + p, lane_stride, used - u);
 			for (int i = 0; i < SIDE; i++) V(store)(dst + (p + i) * lanes + u, r[i]);
 		}
-	}
 	return whole;
+}
+
+static void NAME(turn)(const weir_gemm_turn *t)
+{
+	for (int64_t u = 0; u < t->rows; u += LANES) {
+		const REAL *from = (const REAL *)t->from + u * t->from_rs, *bias = t->bias;
+		int64_t n = t->rows - u < LANES ? t->rows - u : LANES, to_rs = t->to_rs;
+		VEC_T b = bias ? V(load_n)(bias + u, n, bias[u + n - 1]) : V(zero)();
+		REAL *to = (REAL *)t->to + u;
+		bool add = t->add;
+
+		for (int64_t j = 0; j < t->cols; j += SIDE) {
+			VEC_T r[SIDE];
+
+			NAME(columns)(r, from + j, t->from_rs, n);
+			for (int i = 0; i < SIDE && j + i < t->cols; i++, to += to_rs) {
+				if (bias) r[i] = V(add)(r[i], b);
+				if (add) r[i] = V(add)(V(load_n)(to, n, to[n - 1]), r[i]);
+				V(store_n)(to, r[i], n);
+			}
+		}
+	}
 }
 
 static void NAME(pack)(void *to, int lanes, const void *from, int64_t lane_stride, int64_t step_stride, int64_t used,
@@ -377,8 +382,10 @@ const weir_gemm_kernel KERN(NAME(gemm)) = {
 	.max_k = MAX_K,
 	.tile = NAME(tile),
 	.pack = NAME(pack),
+	.turn = NAME(turn),
 };
 
+#undef SIDE
 #undef MICRO
 #undef STEPS
 #undef PAIR_

@@ -69,31 +69,46 @@ static void do_panel(const place *s, int64_t i, int64_t rows)
 	const weir_gemm_plan *p = s->p;
 	const weir_gemm *g = p->g;
 	const weir_gemm_kernel *kernel = p->kernel;
-	weir_gemm_tile t = { .k = s->steps, .rows = rows, .to_rs = p->crs, .to_cs = p->ccs };
+	weir_gemm_tile t = { .k = s->steps, .rows = rows };
+	bool to_sums = p->sums_apart && !(s->last && !p->flipped);
 
+	t.to_rs = to_sums ? p->nc : g->crs;
+	t.from_rs = p->sums_apart ? p->nc : g->crs;
+	t.add = s->last && !to_sums && g->mode == WEIR_DST_ADD;
 	t.a = at(p, &p->a, i, s->p0), t.a_rs = p->a.lane, t.a_ks = p->a.step;
 	if (p->a_packed) {
 		kernel->pack(s->a, kernel->lanes_a, t.a, t.a_rs, t.a_ks, rows, s->steps);
 		t.a = s->a, t.a_rs = 1, t.a_ks = kernel->lanes_a;
 	}
 	for (int64_t j = s->j0; j < s->j0 + s->cols; j += t.cols) {
-		int64_t in_c = i * p->crs + j * p->ccs, in_sums = (i - s->i0) * p->nc + (j - s->j0);
+		char *sums = s->sums + ((i - s->i0) * p->nc + (j - s->j0)) * p->size;
+		char *c = p->c + (i * g->crs + j) * p->size;
 
 		t.cols = next_columns(p, s->j0 + s->cols - j);
 		t.b = panel_b(s, j, t.cols);
 		t.b_ks = placed(p, t.cols) ? p->b.step : p->nr;
-		t.to = p->c + in_c * p->size;
-		if (p->sums_apart && !s->last) t.to = s->sums + in_sums * p->size, t.to_rs = p->nc, t.to_cs = 1;
-		if (!s->first && p->sums_apart) t.from = s->sums + in_sums * p->size, t.from_rs = p->nc, t.from_cs = 1;
-		else if (!s->first) t.from = t.to, t.from_rs = p->crs, t.from_cs = p->ccs;
-		t.add = s->last && g->mode == WEIR_DST_ADD;
-		if (s->last && g->bias) {
-			t.bias = (const char *)g->bias + (p->flipped ? i : j) * p->size;
-			t.bias_rs = p->flipped;
-			t.bias_cs = !p->flipped;
-		}
+		t.to = to_sums ? sums : c;
+		t.from = s->first ? NULL : p->sums_apart ? sums : c;
+		if (s->last && !to_sums && g->bias) t.bias = (const char *)g->bias + j * p->size;
 		kernel->tile(&t);
 	}
+}
+
+/* Rows i..end of the flipped product are complete, and go to C. */
+static void turn(const place *s, int64_t i, int64_t end)
+{
+	const weir_gemm_plan *p = s->p;
+	const weir_gemm *g = p->g;
+	weir_gemm_turn t = { .rows = end - i,
+			     .cols = s->cols,
+			     .from = s->sums + (i - s->i0) * p->nc * p->size,
+			     .from_rs = p->nc,
+			     .to = p->c + (s->j0 * g->crs + i) * p->size,
+			     .to_rs = g->crs,
+			     .add = g->mode == WEIR_DST_ADD,
+			     .bias = g->bias ? (const char *)g->bias + i * p->size : NULL };
+
+	p->kernel->turn(&t);
 }
 
 /* act_out = act(c) on finished elements: rows and columns of the product as it was asked for. */
@@ -112,16 +127,23 @@ static void activate(const weir_gemm_plan *p, int64_t i, int64_t rows, int64_t j
 static void do_block(place *s)
 {
 	const weir_gemm_plan *p = s->p;
+	int64_t end = s->i0 + s->rows, turned = s->i0;
 
 	for (int64_t j = 0; j < s->cols && !p->b_once; j += p->nr) {
 		int64_t cols = weir__min(p->nr, s->cols - j);
 
 		if (!placed(p, cols)) pack_b(s, s->j0 + j, cols, p->b_placed ? s->b : s->b + j * s->steps * p->size);
 	}
-	for (int64_t i = s->i0; i < s->i0 + s->rows; i += p->panel) {
-		int64_t rows = weir__min(p->panel, s->i0 + s->rows - i);
+	for (int64_t i = s->i0; i < end; i += p->panel) {
+		int64_t rows = weir__min(p->panel, end - i);
 
 		do_panel(s, i, rows);
+		if (s->last && p->flipped) {
+			int64_t upto = i + rows < end ? i + rows - (i + rows - turned) % p->kernel->lanes : end;
+
+			if (upto > turned) turn(s, turned, upto);
+			turned = upto;
+		}
 		if (s->last && p->act && !p->flipped) activate(p, i, rows, s->j0, s->cols);
 		if (s->last && p->squares) weir__squares_upto(&s->walk, (i + rows) * p->n);
 	}
@@ -155,40 +177,12 @@ static void task(void *arg, int64_t begin, int64_t end)
 	for (int64_t id = begin; id < end; id++) do_rectangle(arg, (int)id);
 }
 
-void weir__gemm_run(weir_gemm_plan *p)
+void weir__gemm_run(weir_gemm_plan *p, void *workspace)
 {
+	p->workspace = workspace;
 	if (p->threads == 1) do_rectangle(p, 0);
 	else weir__parallel(p->threads, p->threads, 1, task, p);
 	if (!p->squares) return;
 	for (int gm = 1; gm < p->grid_m; gm++) weir__squares_seam(p->g->squares, p->m * gm / p->grid_m * p->n);
 	p->g->squares->done = true;
-}
-
-size_t weir__gemm_workspace_with(const weir_kernels *kernels, weir_dtype t, const weir_gemm *g, int threads)
-{
-	weir_gemm_plan p;
-
-	if (g->m <= 0 || g->n <= 0) return 0;
-	p = weir__gemm_plan(kernels, t, g, threads);
-	return weir__gemm_bytes(&p);
-}
-
-void weir__gemm_with(const weir_kernels *kernels, weir_dtype t, const weir_gemm *g, void *workspace, int threads)
-{
-	weir_gemm_plan p;
-
-	if (g->m <= 0 || g->n <= 0 || g->mode == WEIR_DST_SKIP) return;
-	p = weir__gemm_plan(kernels, t, g, threads);
-	p.workspace = workspace;
-	weir__gemm_run(&p);
-}
-
-size_t weir__gemm_workspace(weir_dtype t, const weir_gemm *g, int threads)
-{
-	return weir__gemm_workspace_with(weir__kernels(), t, g, threads);
-}
-
-void weir__gemm(weir_dtype t, const weir_gemm *g, void *workspace, int threads)
-{
-	weir__gemm_with(weir__kernels(), t, g, workspace, threads);
 }

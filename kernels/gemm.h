@@ -1,4 +1,4 @@
-/* gemm.h: C = A B, with bias, activation and accumulation in the same pass.
+/* gemm.h: C = A B, with bias, activation and accumulation in the same pass. gemm_plan.h carries one out.
  *
  * Every element of the product is one chain of fused multiply-adds from +0 in the order of k, whatever m, n,
  * the strides, the blocking, the instruction set and the number of threads: c[i][j] = fma(a[i][k-1],
@@ -35,19 +35,8 @@ typedef struct weir_gemm {
 		squares; /* of c, or NULL: taken on the way where c is contiguous and no row of it is cut; else not done */
 } weir_gemm;
 
-/* Bytes that weir__gemm needs for this product, aligned to 64; 0 is possible. t is WEIR_F32 or WEIR_F64.
- * Depends on the sizes, the strides, mode, threads and what weir__threads_for() says: no region may run between it and the product. */
-size_t weir__gemm_workspace(weir_dtype t, const weir_gemm *g, int threads);
-
-/* Does it. Runs on fewer threads where the product is small. */
-void weir__gemm(weir_dtype t, const weir_gemm *g, void *workspace, int threads);
-
-/* The same two with the kernels of one instruction set, for tests. */
-size_t weir__gemm_workspace_with(const weir_kernels *kernels, weir_dtype t, const weir_gemm *g, int threads);
-void weir__gemm_with(const weir_kernels *kernels, weir_dtype t, const weir_gemm *g, void *workspace, int threads);
-
 /* Many products of the same sizes and strides, which differ in where their matrices are: those that g names are the
- * first. Each is the product that weir__gemm would make of it. Threads take whole products where there are enough. */
+ * first. Each is what it would be by itself. Threads take whole products where there are enough. */
 typedef struct weir_gemm_batch {
 	weir_gemm g; /* without activation, bias and squares */
 	int rank;    /* at most WEIR_MAX_RANK */
@@ -70,13 +59,24 @@ typedef struct weir_gemm_tile {
 	const void *b;
 	int64_t b_ks;
 	const void *from; /* the partial sums to go on from, or NULL to start from +0 */
-	int64_t from_rs, from_cs;
+	int64_t from_rs;
 	void *to;
-	int64_t to_rs, to_cs;
+	int64_t to_rs;
 	bool add;         /* add to what is there */
 	const void *bias; /* or NULL */
-	int64_t bias_rs, bias_cs;
 } weir_gemm_tile;
+
+/* Sums of C' = B' A' that are complete, and where they go: to[j * to_rs + i] = from[i * from_rs + j] + bias[i]. Rows of
+ * `from` are there up to a whole vector. */
+typedef struct weir_gemm_turn {
+	int64_t rows, cols;
+	const void *from;
+	int64_t from_rs;
+	void *to;
+	int64_t to_rs;
+	bool add;
+	const void *bias; /* or NULL */
+} weir_gemm_turn;
 
 typedef struct weir_gemm_kernel {
 	int mr;                      /* rows of the tallest tile */
@@ -91,6 +91,7 @@ typedef struct weir_gemm_kernel {
 	 * exception that a real element doesn't raise. */
 	void (*pack)(void *dst, int lanes, const void *src, int64_t lane_stride, int64_t step_stride, int64_t used,
 		     int64_t k);
+	void (*turn)(const weir_gemm_turn *t);
 } weir_gemm_kernel;
 
 #endif

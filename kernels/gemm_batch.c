@@ -12,20 +12,19 @@ typedef struct many {
 	int teams;   /* so many products run side by side, on one thread each; or 1, and each on all threads */
 } many;
 
-static many plan_many(const weir_kernels *kernels, weir_dtype t, const weir_gemm_batch *batch, int threads)
+static void plan_many(many *all, weir_dtype t, const weir_gemm_batch *batch, int threads)
 {
 	const weir_gemm *g = &batch->g;
-	many all = { .batch = batch, .count = 1, .teams = 1 };
 	double flops = 2.0 * (double)g->m * (double)g->n * (double)g->k;
 
-	for (int i = 0; i < batch->rank; i++) all.count *= batch->shape[i];
+	*all = (many){ .batch = batch, .count = 1, .teams = 1 };
+	for (int i = 0; i < batch->rank; i++) all->count *= batch->shape[i];
 	threads = threads < 1 ? 1 : threads > WEIR__MAX_THREADS ? WEIR__MAX_THREADS : threads;
 	/* a product of its own team wins where some threads would have no product */
-	if (weir__threads_for(threads, flops) == 1 || all.count % threads == 0 || all.count >= 4 * threads)
-		all.teams = weir__threads_for((int)weir__min(threads, all.count), flops * (double)all.count);
-	all.p = weir__gemm_plan(kernels, t, g, all.teams > 1 ? 1 : threads);
-	all.each = weir__gemm_bytes(&all.p);
-	return all;
+	if (weir__threads_for(threads, flops) == 1 || all->count % threads == 0 || all->count >= 4 * threads)
+		all->teams = weir__threads_for((int)weir__min(threads, all->count), flops * (double)all->count);
+	weir__gemm_plan(&all->p, weir__kernels(), t, g, all->teams > 1 ? 1 : threads);
+	all->each = weir__gemm_bytes(&all->p);
 }
 
 static const void *along(const void *p, int64_t bytes)
@@ -42,11 +41,10 @@ static void do_products(const many *all, int64_t begin, int64_t end, char *works
 
 	for (int i = batch->rank - 1; i >= 0; rest /= batch->shape[i--]) index[i] = rest % batch->shape[i];
 	for (int i = 0; i < batch->rank; i++) a += index[i] * batch->a_stride[i], b += index[i] * batch->b_stride[i];
-	p.workspace = workspace;
 	for (int64_t n = begin; n < end; n++) {
 		weir__gemm_point(&p, along(batch->g.a, a * p.size), along(batch->g.b, b * p.size),
 				 (char *)batch->g.c + n * batch->c_stride * p.size);
-		weir__gemm_run(&p);
+		weir__gemm_run(&p, workspace);
 		for (int i = batch->rank - 1; i >= 0; i--) {
 			bool stays = ++index[i] < batch->shape[i];
 			int64_t step = stays ? 1 : 1 - batch->shape[i];
@@ -80,7 +78,7 @@ size_t weir__gemm_batch_workspace(weir_dtype t, const weir_gemm_batch *batch, in
 	many all;
 
 	if (nothing(batch)) return 0;
-	all = plan_many(weir__kernels(), t, batch, threads);
+	plan_many(&all, t, batch, threads);
 	return (size_t)all.teams * all.each;
 }
 
@@ -89,7 +87,7 @@ void weir__gemm_batch(weir_dtype t, const weir_gemm_batch *batch, void *workspac
 	many all;
 
 	if (nothing(batch)) return;
-	all = plan_many(weir__kernels(), t, batch, threads);
+	plan_many(&all, t, batch, threads);
 	all.p.workspace = workspace;
 	if (all.teams == 1) do_products(&all, 0, all.count, workspace);
 	else weir__parallel(all.teams, all.teams, 1, some_products, &all);

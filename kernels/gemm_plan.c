@@ -9,20 +9,20 @@
 
 enum {
 	LINE = 64,
-	STREAM_K = 128,       /* the block of k where B is read once, in place */
-	ONCE_K = 256,         /* the same, packed on the way */
-	K_OF = 16,            /* a block of k ends with a cache line, where it can */
-	TURN_WIDTH = 4,       /* the widest tile, in vectors, on a B that must be turned: its panel stays in cache */
-	B_BYTES = 512 * 1024, /* a block of B, for the second-level cache */
-	FAR_BYTES = 1 << 20,  /* a B of more doesn't stay in the second-level cache, and reading it counts */
-	PLACED_ROWS = 256,    /* so few rows of A are not worth a copy of B */
-	SUM_ROWS = 256,       /* rows of partial sums in the workspace */
-	SET_BYTES = 4096,     /* lines at this distance share a few sets of a cache */
+	STREAM_K = 128,         /* the block of k where B is read once, in place */
+	ONCE_K = 256,           /* the same, packed on the way */
+	K_OF = 16,              /* a block of k ends with a cache line, where it can */
+	TURN_WIDTH = 4,         /* the widest tile, in vectors, on a B that must be turned: its panel stays in cache */
+	B_BYTES = 512 * 1024,   /* a block of B, for the second-level cache */
+	FAR_BYTES = 1 << 20,    /* a B of more doesn't stay in the second-level cache, and reading it counts */
+	PLACED_ROWS = 256,      /* so few rows of A are not worth a copy of B */
+	SUM_BYTES = 256 * 1024, /* of partial sums in the workspace */
+	SET_BYTES = 4096,       /* lines at this distance share a few sets of a cache */
 };
 
 /* Estimates, in multiply-adds of one vector: of reading a vector of an operand whose lanes lie next to each other,
- * of turning one of the other kind, and of writing one of a flipped result. */
-static const double READ = 2.0, TURN = 7.0, SCATTER = 40.0;
+ * of turning one of the other kind, and of turning and writing a column of a tile of a flipped product. */
+static const double READ = 2.0, TURN = 7.0, SCATTER = 8.0;
 
 static int64_t round_up(int64_t a, int64_t b)
 {
@@ -55,9 +55,9 @@ static double cost(const weir_gemm_kernel *kernel, int64_t m, int64_t n, int64_t
 /* Is C' = B' A' cheaper? */
 static bool better_flipped(const weir_gemm_kernel *kernel, const weir_gemm *g)
 {
-	double scatter = SCATTER * (double)g->n * (double)weir__ceil_div(g->m, kernel->lanes) / (double)(g->k + 1);
+	double scatter = SCATTER * (double)g->m * (double)weir__ceil_div(g->n, kernel->mr) / (double)(g->k + 1);
 
-	return g->m > g->n && cost(kernel, g->n, g->m, g->ars) + scatter < cost(kernel, g->m, g->n, g->bcs);
+	return cost(kernel, g->n, g->m, g->ars) + scatter < cost(kernel, g->m, g->n, g->bcs);
 }
 
 /* What the slowest thread has to do under a grid of gm x gn rectangles, per step of k. */
@@ -117,8 +117,8 @@ static void choose_blocks(weir_gemm_plan *p, int64_t rows, int64_t cols)
 	p->a_packed = cols > 2 * p->nr && crowded(p, &p->a);
 	p->kc = even_block(p->k, !p->b_once ? p->kernel->max_k : p->b_placed ? STREAM_K : ONCE_K, K_OF);
 	p->nc = even_block(cols, p->b_once ? cols : B_BYTES / p->size / p->kc / p->nr * p->nr, p->nr);
-	p->sums_apart = p->g->mode == WEIR_DST_ADD && p->kc < p->k;
-	p->mc = p->sums_apart ? even_block(rows, SUM_ROWS, 1) : rows;
+	p->sums_apart = p->flipped || (p->g->mode == WEIR_DST_ADD && p->kc < p->k);
+	p->mc = p->sums_apart ? even_block(rows, SUM_BYTES / p->size / p->nc, p->panel) : rows;
 }
 
 static void size_workspace(weir_gemm_plan *p)
@@ -131,36 +131,39 @@ static void size_workspace(weir_gemm_plan *p)
 	p->sum_bytes = p->sums_apart ? (size_t)round_up(p->mc * p->nc * p->size, LINE) : 0;
 }
 
+/* Field by field: a copy of a structure just filled waits until the stores have left the pipeline. */
 void weir__gemm_point(weir_gemm_plan *p, const void *a, const void *b, void *c)
 {
-	weir_gemm_operand rows = { a, p->g->ars, p->g->acs }, columns = { b, p->g->bcs, p->g->brs };
+	weir_gemm_operand *rows = p->flipped ? &p->b : &p->a, *columns = p->flipped ? &p->a : &p->b;
 
-	if (!p->k) rows.lane = columns.lane = 0; /* there may be no memory */
-	p->a = p->flipped ? columns : rows;
-	p->b = p->flipped ? rows : columns;
+	rows->p = a;
+	columns->p = b;
+	rows->step = p->g->acs;
+	columns->step = p->g->brs;
+	rows->lane = p->k ? p->g->ars : 0; /* without steps there may be no memory */
+	columns->lane = p->k ? p->g->bcs : 0;
 	p->c = c;
 }
 
-weir_gemm_plan weir__gemm_plan(const weir_kernels *kernels, weir_dtype t, const weir_gemm *g, int threads)
+void weir__gemm_plan(weir_gemm_plan *p, const weir_kernels *kernels, weir_dtype t, const weir_gemm *g, int threads)
 {
 	bool wide = t == WEIR_F64;
-	weir_gemm_plan p = { .kernel = kernels->gemm[wide], .g = g, .size = wide ? 8 : 4, .k = g->k };
 
-	if (g->act != WEIR_MAP_COUNT) p.act = kernels->map[g->act][wide];
-	p.flipped = better_flipped(p.kernel, g);
-	p.m = p.flipped ? g->n : g->m;
-	p.n = p.flipped ? g->m : g->n;
-	p.crs = p.flipped ? 1 : g->crs;
-	p.ccs = p.flipped ? g->crs : 1;
-	weir__gemm_point(&p, g->a, g->b, g->c);
-	choose_tile(&p, p.m);
-	choose_grid(&p, threads);
+	*p = (weir_gemm_plan){ .kernel = kernels->gemm[wide], .g = g, .size = wide ? 8 : 4, .k = g->k };
+	if (g->m <= 0 || g->n <= 0 || g->mode == WEIR_DST_SKIP) return;
+	if (g->act != WEIR_MAP_COUNT) p->act = kernels->map[g->act][wide];
+	p->flipped = better_flipped(p->kernel, g);
+	p->m = p->flipped ? g->n : g->m;
+	p->n = p->flipped ? g->m : g->n;
+	weir__gemm_point(p, g->a, g->b, g->c);
+	choose_tile(p, p->m);
+	choose_grid(p, threads);
 
-	int64_t rows = weir__ceil_div(p.m, p.grid_m);
+	int64_t rows = weir__ceil_div(p->m, p->grid_m);
 
-	choose_tile(&p, rows);
-	choose_blocks(&p, rows, weir__ceil_div(weir__ceil_div(p.n, p.nr), p.grid_n) * p.nr);
-	size_workspace(&p);
-	p.squares = weir__squares_of(g->squares, t, g->c, g->m * g->n) && g->crs == g->n && !p.flipped && p.nc >= p.n;
-	return p;
+	if (p->grid_m > 1) choose_tile(p, rows);
+	choose_blocks(p, rows, weir__ceil_div(weir__ceil_div(p->n, p->nr), p->grid_n) * p->nr);
+	size_workspace(p);
+	p->squares =
+		weir__squares_of(g->squares, t, g->c, g->m * g->n) && g->crs == g->n && !p->flipped && p->nc >= p->n;
 }

@@ -13,9 +13,7 @@
  *   memory      V_load(p) V_store(p, v)              any alignment
  *               V_load_n(p, n, fill)                 lanes at or past n are `fill` and touch no memory; 0 <= n <= lanes
  *               V_store_n(p, v, n)                   writes n lanes
- *               V_quarters(p0, p1, p2, p3)           a quarter of the lanes from each address
- *               V_turn(r)                            transposes each quarter of vf r[4], vd r[2]: lane i of r[j] and lane j of r[i]
- *                                                    change places
+ *               V_columns(r, p, stride)              half as many vectors as one has lanes: lane i of r[j] is p[i * stride + j]
  *               I_load I_store                       whole vectors of integers
  *               M_load_u8(p) M_store_u8(p, m)        one byte per lane; set where the byte is not 0; written as 1 or 0
  *               M_load_u8_n(p, n) M_store_u8_n(p, m, n)

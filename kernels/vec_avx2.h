@@ -273,41 +273,50 @@ VEC __m256d vd_halves(const double *p0, const double *p1)
 	return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p0)), _mm_loadu_pd(p1), 1);
 }
 
-VEC vf vf_quarters(const float *p0, const float *p1, const float *p2, const float *p3)
+/* Four columns of eight rows: rows i and 4 + i share a register, and squares of four by four are turned. */
+VEC void vec_avx2_turn_f32(__m256 *r, const float *p, int64_t stride)
 {
-	return (vf){ vf_halves(p0, p1), vf_halves(p2, p3) };
+	__m256 x[4], a, b, c, d;
+
+	for (int i = 0; i < 4; i++) x[i] = vf_halves(p + i * stride, p + (4 + i) * stride);
+	a = _mm256_unpacklo_ps(x[0], x[1]), b = _mm256_unpacklo_ps(x[2], x[3]);
+	c = _mm256_unpackhi_ps(x[0], x[1]), d = _mm256_unpackhi_ps(x[2], x[3]);
+	r[0] = _mm256_shuffle_ps(a, b, 0x44);
+	r[1] = _mm256_shuffle_ps(a, b, 0xee);
+	r[2] = _mm256_shuffle_ps(c, d, 0x44);
+	r[3] = _mm256_shuffle_ps(c, d, 0xee);
 }
 
-VEC vd vd_quarters(const double *p0, const double *p1, const double *p2, const double *p3)
+VEC void vf_columns(vf *r, const float *p, int64_t stride)
 {
-	return (vd){ vd_halves(p0, p1), vd_halves(p2, p3) };
+	for (int j = 0; j < 8; j += 4) {
+		__m256 upper[4], lower[4];
+
+		vec_avx2_turn_f32(upper, p + j, stride);
+		vec_avx2_turn_f32(lower, p + 8 * stride + j, stride);
+		for (int i = 0; i < 4; i++) r[j + i] = (vf){ upper[i], lower[i] };
+	}
 }
 
-#define VF_TURN(h)                                                                                     \
-	do {                                                                                           \
-		__m256 a = _mm256_unpacklo_ps(r[0].h, r[1].h), b = _mm256_unpacklo_ps(r[2].h, r[3].h); \
-		__m256 c = _mm256_unpackhi_ps(r[0].h, r[1].h), d = _mm256_unpackhi_ps(r[2].h, r[3].h); \
-		r[0].h = _mm256_shuffle_ps(a, b, 0x44);                                                \
-		r[1].h = _mm256_shuffle_ps(a, b, 0xee);                                                \
-		r[2].h = _mm256_shuffle_ps(c, d, 0x44);                                                \
-		r[3].h = _mm256_shuffle_ps(c, d, 0xee);                                                \
-	} while (0)
-
-VEC void vf_turn(vf *r)
+/* Two columns of four rows. */
+VEC void vec_avx2_turn_f64(__m256d *r, const double *p, int64_t stride)
 {
-	VF_TURN(a);
-	VF_TURN(b);
+	__m256d x = vd_halves(p, p + 2 * stride), y = vd_halves(p + stride, p + 3 * stride);
+
+	r[0] = _mm256_unpacklo_pd(x, y);
+	r[1] = _mm256_unpackhi_pd(x, y);
 }
 
-VEC void vd_turn(vd *r)
+VEC void vd_columns(vd *r, const double *p, int64_t stride)
 {
-	vd x = r[0], y = r[1];
+	for (int j = 0; j < 4; j += 2) {
+		__m256d upper[2], lower[2];
 
-	r[0] = (vd){ _mm256_unpacklo_pd(x.a, y.a), _mm256_unpacklo_pd(x.b, y.b) };
-	r[1] = (vd){ _mm256_unpackhi_pd(x.a, y.a), _mm256_unpackhi_pd(x.b, y.b) };
+		vec_avx2_turn_f64(upper, p + j, stride);
+		vec_avx2_turn_f64(lower, p + 4 * stride + j, stride);
+		for (int i = 0; i < 2; i++) r[j + i] = (vd){ upper[i], lower[i] };
+	}
 }
-
-#undef VF_TURN
 
 VEC vf vf_load_n(const float *p, int64_t n, float fill)
 {

@@ -99,41 +99,48 @@ VEC void vd_store_n(double *p, vd v, int64_t n)
 	_mm512_mask_storeu_pd(p, md_first(n), v);
 }
 
-VEC vf vf_quarters(const float *p0, const float *p1, const float *p2, const float *p3)
+/* Rows i and 8 + i share a register; squares of four by four are turned, then put in their places. */
+VEC void vf_columns(vf *r, const float *p, int64_t stride)
 {
-	vf v = _mm512_castps128_ps512(_mm_loadu_ps(p0));
+	const __m512i left = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25, 26, 27);
+	const __m512i right = _mm512_setr_epi32(4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30, 31);
+	vf x[8];
 
-	v = _mm512_insertf32x4(v, _mm_loadu_ps(p1), 1);
-	v = _mm512_insertf32x4(v, _mm_loadu_ps(p2), 2);
-	return _mm512_insertf32x4(v, _mm_loadu_ps(p3), 3);
+	for (int i = 0; i < 8; i++, p += stride)
+		x[i] = _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(p)), _mm256_loadu_ps(p + 8 * stride),
+					  1);
+	for (vf *q = x; q < x + 8; q += 4) {
+		vf a = _mm512_unpacklo_ps(q[0], q[1]), b = _mm512_unpacklo_ps(q[2], q[3]);
+		vf c = _mm512_unpackhi_ps(q[0], q[1]), d = _mm512_unpackhi_ps(q[2], q[3]);
+
+		q[0] = _mm512_shuffle_ps(a, b, 0x44);
+		q[1] = _mm512_shuffle_ps(a, b, 0xee);
+		q[2] = _mm512_shuffle_ps(c, d, 0x44);
+		q[3] = _mm512_shuffle_ps(c, d, 0xee);
+	}
+	for (int j = 0; j < 4; j++) {
+		r[j] = _mm512_permutex2var_ps(x[j], left, x[4 + j]);
+		r[4 + j] = _mm512_permutex2var_ps(x[j], right, x[4 + j]);
+	}
 }
 
-VEC vd vd_quarters(const double *p0, const double *p1, const double *p2, const double *p3)
+VEC void vd_columns(vd *r, const double *p, int64_t stride)
 {
-	vd v = _mm512_castpd128_pd512(_mm_loadu_pd(p0));
+	const __m512i left = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
+	const __m512i right = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+	vd x[4], y[4];
 
-	v = _mm512_insertf64x2(v, _mm_loadu_pd(p1), 1);
-	v = _mm512_insertf64x2(v, _mm_loadu_pd(p2), 2);
-	return _mm512_insertf64x2(v, _mm_loadu_pd(p3), 3);
-}
-
-VEC void vf_turn(vf *r)
-{
-	vf a = _mm512_unpacklo_ps(r[0], r[1]), b = _mm512_unpacklo_ps(r[2], r[3]);
-	vf c = _mm512_unpackhi_ps(r[0], r[1]), d = _mm512_unpackhi_ps(r[2], r[3]);
-
-	r[0] = _mm512_shuffle_ps(a, b, 0x44);
-	r[1] = _mm512_shuffle_ps(a, b, 0xee);
-	r[2] = _mm512_shuffle_ps(c, d, 0x44);
-	r[3] = _mm512_shuffle_ps(c, d, 0xee);
-}
-
-VEC void vd_turn(vd *r)
-{
-	vd a = r[0];
-
-	r[0] = _mm512_unpacklo_pd(a, r[1]);
-	r[1] = _mm512_unpackhi_pd(a, r[1]);
+	for (int i = 0; i < 4; i++, p += stride)
+		x[i] = _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(p)), _mm256_loadu_pd(p + 4 * stride),
+					  1);
+	for (int i = 0; i < 4; i += 2) {
+		y[i] = _mm512_unpacklo_pd(x[i], x[i + 1]);
+		y[i + 1] = _mm512_unpackhi_pd(x[i], x[i + 1]);
+	}
+	for (int j = 0; j < 2; j++) {
+		r[j] = _mm512_permutex2var_pd(y[j], left, y[2 + j]);
+		r[2 + j] = _mm512_permutex2var_pd(y[j], right, y[2 + j]);
+	}
 }
 
 VEC vf vf_add(vf a, vf b)

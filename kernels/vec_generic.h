@@ -64,24 +64,10 @@ typedef vl md;
 	{                                                                                    \
 		for (int i = 0; i < n; i++) p[i] = a.v[i];                                   \
 	}                                                                                    \
-	VEC V V##_quarters(const T *p0, const T *p1, const T *p2, const T *p3)               \
+	VEC void V##_columns(V *r, const T *p, int64_t stride)                               \
 	{                                                                                    \
-		V r;                                                                         \
-		memcpy(r.v, p0, sizeof r / 4);                                               \
-		memcpy(r.v + (lanes) / 4, p1, sizeof r / 4);                                 \
-		memcpy(r.v + (lanes) / 4 * 2, p2, sizeof r / 4);                             \
-		memcpy(r.v + (lanes) / 4 * 3, p3, sizeof r / 4);                             \
-		return r;                                                                    \
-	}                                                                                    \
-	VEC void V##_turn(V *r)                                                              \
-	{                                                                                    \
-		for (int q = 0; q < (lanes); q += (lanes) / 4)                               \
-			for (int i = 1; i < (lanes) / 4; i++)                                \
-				for (int j = 0; j < i; j++) {                                \
-					T x = r[i].v[q + j];                                 \
-					r[i].v[q + j] = r[j].v[q + i];                       \
-					r[j].v[q + i] = x;                                   \
-				}                                                            \
+		for (int i = 0; i < (lanes); i++)                                            \
+			for (int j = 0; j < (lanes) / 2; j++) r[j].v[i] = p[i * stride + j]; \
 	}                                                                                    \
 	VEC V V##_add(V a, V b)                                                              \
 	{                                                                                    \

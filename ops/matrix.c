@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "kernels/cpu.h"
+#include "kernels/gemm_plan.h"
 #include "kernels/map.h"
 
 /* True where one stride leads from row to row through all leading axes. */
@@ -50,11 +52,15 @@ void weir__matrix_free(const weir_tensor *t, weir_matrix *m)
 
 static void run(weir_ctx *w, int dtype, const weir_gemm *g)
 {
-	size_t got = 0, bytes = weir__gemm_workspace((weir_dtype)dtype, g, w->threads);
-	void *work = bytes ? weir__scratch_alloc(w, bytes, &got) : NULL;
+	weir_gemm_plan p;
+	size_t got = 0, bytes;
+	void *work;
 
+	weir__gemm_plan(&p, weir__kernels(), (weir_dtype)dtype, g, w->threads);
+	bytes = weir__gemm_bytes(&p);
+	work = bytes ? weir__scratch_alloc(w, bytes, &got) : NULL;
 	if (bytes && !work) return;
-	weir__gemm((weir_dtype)dtype, g, work, w->threads);
+	weir__gemm_run(&p, work);
 	if (work) weir__scratch_free(w, work, got);
 }
 

@@ -18,7 +18,7 @@
 
 #include "kernels/cpu.h"
 #include "kernels/fpenv.h"
-#include "kernels/gemm.h"
+#include "kernels/gemm_plan.h"
 #include "kernels/threads.h"
 
 enum { MARGIN = 64 };
@@ -179,23 +179,25 @@ static void expect_same(weir_dtype t, const char *what, const void *got, const v
 static unsigned run(weir_dtype t, const char *isa, weir_gemm *g, buffers *f, const gemm_case *x, int threads)
 {
 	weir_kernels kernels = *weir__kernels_for(isa);
+	weir_gemm_plan p;
 	size_t canary = 64;
 	unsigned char *work;
 	unsigned flags;
 
 	kernels.map[WEIR_MAP_relu][0] = act_f32;
 	kernels.map[WEIR_MAP_relu][1] = act_f64;
-	f->work_bytes = weir__gemm_workspace_with(&kernels, t, g, threads);
+	g->c = (char *)f->c + MARGIN * size_of(t);
+	g->act_out = (char *)f->z + MARGIN * size_of(t);
+	weir__gemm_plan(&p, &kernels, t, g, threads);
+	f->work_bytes = weir__gemm_bytes(&p);
 	f->work = aligned_alloc(64, (f->work_bytes + 2 * canary + 63) / 64 * 64);
 	assert_non_null(f->work);
 	work = f->work;
 	memset(work, 0xff, f->work_bytes + 2 * canary); /* NaN, if it were read */
 	memcpy(f->c, f->c0, f->c_bytes);
 	memset(f->z, 0x55, f->c_bytes);
-	g->c = (char *)f->c + MARGIN * size_of(t);
-	g->act_out = (char *)f->z + MARGIN * size_of(t);
 	weir__fp_clear();
-	weir__gemm_with(&kernels, t, g, work + canary, threads);
+	weir__gemm_run(&p, work + canary);
 	flags = weir__fp_flags();
 	for (size_t i = 0; i < canary; i++) {
 		assert_int_equal(work[i], 0xff);
@@ -401,14 +403,16 @@ static void expect_silent(weir_gemm *g)
 
 	for (int s = 0; s < 3; s++) {
 		const weir_kernels *k = weir__kernels_for(sets[s]);
+		weir_gemm_plan p;
 		unsigned flags;
 		void *work;
 
 		if (!k) continue;
-		work = aligned_alloc(64, weir__gemm_workspace_with(k, WEIR_F32, g, 1));
+		weir__gemm_plan(&p, k, WEIR_F32, g, 1);
+		work = aligned_alloc(64, weir__gemm_bytes(&p));
 		assert_non_null(work);
 		weir__fp_clear();
-		weir__gemm_with(k, WEIR_F32, g, work, 1);
+		weir__gemm_run(&p, work);
 		flags = weir__fp_flags();
 		if (flags_are_kept()) assert_int_equal(flags, 0);
 		free(work);
@@ -490,13 +494,17 @@ static void modes(void **unused)
 			.crs = 1,
 			.mode = WEIR_DST_SKIP,
 			.act = WEIR_MAP_COUNT };
+	weir_gemm_plan p;
 
 	(void)unused;
-	assert_true(weir__gemm_workspace(WEIR_F32, &g, 1) <= sizeof work);
-	weir__gemm(WEIR_F32, &g, work, 1);
+	weir__gemm_plan(&p, weir__kernels(), WEIR_F32, &g, 1);
+	assert_int_equal(weir__gemm_bytes(&p), 0);
+	weir__gemm_run(&p, NULL);
 	assert_true(signbit(c));
 	g.mode = WEIR_DST_ADD;
-	weir__gemm(WEIR_F32, &g, work, 1);
+	weir__gemm_plan(&p, weir__kernels(), WEIR_F32, &g, 1);
+	assert_true(weir__gemm_bytes(&p) <= sizeof work);
+	weir__gemm_run(&p, work);
 	assert_false(signbit(c));
 }
 

@@ -7,7 +7,8 @@
 
 #include <cmocka.h>
 
-#include "kernels/gemm.h"
+#include "kernels/cpu.h"
+#include "kernels/gemm_plan.h"
 #include "kernels/threads.h"
 
 enum { MOST = 200000, CANARY = 64 };
@@ -34,6 +35,7 @@ static void reference(weir_dtype t, const weir_gemm_batch *batch)
 	for (int i = 0; i < batch->rank; i++) count *= batch->shape[i];
 	for (int64_t n = 0; n < count; n++) {
 		weir_gemm g = batch->g;
+		weir_gemm_plan p;
 		int64_t rest = n, in_a = 0, in_b = 0;
 
 		for (int i = batch->rank - 1; i >= 0; rest /= batch->shape[i--]) {
@@ -43,8 +45,9 @@ static void reference(weir_dtype t, const weir_gemm_batch *batch)
 		g.a = (const char *)g.a + in_a * size;
 		g.b = (const char *)g.b + in_b * size;
 		g.c = (char *)want + n * batch->c_stride * size;
-		assert_true(weir__gemm_workspace(t, &g, 1) <= sizeof work);
-		weir__gemm(t, &g, work, 1);
+		weir__gemm_plan(&p, weir__kernels(), t, &g, 1);
+		assert_true(weir__gemm_bytes(&p) <= sizeof work);
+		weir__gemm_run(&p, work);
 	}
 }
 

@@ -8,7 +8,8 @@
 
 #include <cmocka.h>
 
-#include "kernels/gemm.h"
+#include "kernels/cpu.h"
+#include "kernels/gemm_plan.h"
 #include "kernels/map.h"
 #include "kernels/squares.h"
 #include "kernels/threads.h"
@@ -152,6 +153,7 @@ static void products(void **state)
 				.mode = c / 14 % 2 ? WEIR_DST_ADD : WEIR_DST_WRITE,
 				.act = WEIR_MAP_COUNT,
 				.squares = &s };
+		weir_gemm_plan p;
 
 		assert_true(m * n <= MOST && m * k <= MOST && n * k <= MOST);
 		for (int threads = 1; threads <= 4; threads++) {
@@ -159,8 +161,9 @@ static void products(void **state)
 			fill(memory[1], t, n * k, PLAIN);
 			fill(memory[2], t, m * n, ZEROS);
 			s.done = false;
-			assert_true(weir__gemm_workspace(t, &g, threads) <= sizeof work);
-			weir__gemm(t, &g, work, threads);
+			weir__gemm_plan(&p, weir__kernels(), t, &g, threads);
+			assert_true(weir__gemm_bytes(&p) <= sizeof work);
+			weir__gemm_run(&p, work);
 			if (threads == 1 || s.done) expect_norm(&s, "gemm", kind, m * n, threads);
 		}
 	}
