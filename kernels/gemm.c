@@ -31,19 +31,19 @@ static const char *at(const weir_gemm_plan *p, const weir_gemm_operand *x, int64
 	return x->p + (lane * x->lane + step * x->step) * p->size;
 }
 
-/* Does the panel of B at column j lie where it can be read? */
+/* Do these columns of B lie where they can be read? */
 static bool placed(const weir_gemm_plan *p, int64_t cols)
 {
 	return p->b_placed && cols % p->kernel->lanes == 0;
 }
 
-/* How many columns the next tile takes where so many are left. What is packed for one panel of rows only is kept small. */
+/* How many columns come next where so many are left: all that can be read in place, or a panel. A last vector that must be
+ * packed takes its tile with it, unless that is to be kept small because one panel of rows reads it. */
 static int64_t next_columns(const weir_gemm_plan *p, int64_t left)
 {
-	int64_t whole = left / p->kernel->lanes * p->kernel->lanes;
+	int64_t lanes = p->kernel->lanes, of = left % lanes && !p->b_once ? p->nr : lanes, whole = left - left % of;
 
-	if (left >= p->nr) return p->nr;
-	return p->b_once && p->b_placed && whole ? whole : left;
+	return p->b_placed && whole ? whole : weir__min(p->nr, left);
 }
 
 static void pack_b(const place *s, int64_t j, int64_t cols, char *to)
@@ -53,7 +53,7 @@ static void pack_b(const place *s, int64_t j, int64_t cols, char *to)
 	p->kernel->pack(to, (int)p->nr, at(p, &p->b, j, s->p0), p->b.lane, p->b.step, cols, s->steps);
 }
 
-/* The panel of B at column j, packed or in place. */
+/* Columns of B from j on, packed or in place. */
 static const char *panel_b(const place *s, int64_t j, int64_t cols)
 {
 	const weir_gemm_plan *p = s->p;
@@ -129,9 +129,8 @@ static void do_block(place *s)
 	const weir_gemm_plan *p = s->p;
 	int64_t end = s->i0 + s->rows, turned = s->i0;
 
-	for (int64_t j = 0; j < s->cols && !p->b_once; j += p->nr) {
-		int64_t cols = weir__min(p->nr, s->cols - j);
-
+	for (int64_t j = 0, cols; j < s->cols && !p->b_once; j += cols) {
+		cols = next_columns(p, s->cols - j);
 		if (!placed(p, cols)) pack_b(s, s->j0 + j, cols, p->b_placed ? s->b : s->b + j * s->steps * p->size);
 	}
 	for (int64_t i = s->i0; i < end; i += p->panel) {

@@ -32,9 +32,9 @@ static int64_t round_up(int64_t a, int64_t b)
 /* n cut into as few equal blocks of at most `most` as possible, each a multiple of `of`. */
 static int64_t even_block(int64_t n, int64_t most, int64_t of)
 {
-	int64_t blocks = weir__ceil_div(n, most < of ? of : most);
+	int64_t blocks = n > most ? weir__ceil_div(n, most < of ? of : most) : 1;
 
-	return blocks < 1 ? of : round_up(weir__ceil_div(n, blocks), of);
+	return n < of ? of : round_up(blocks > 1 ? weir__ceil_div(n, blocks) : n, of);
 }
 
 /* Rows times vectors of a product as the multipliers see it: with fewer than eight chains they wait. */
