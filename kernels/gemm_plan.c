@@ -18,6 +18,7 @@ enum {
 	PLACED_ROWS = 256,      /* so few rows of A are not worth a copy of B */
 	SUM_BYTES = 256 * 1024, /* of partial sums in the workspace */
 	SET_BYTES = 4096,       /* lines at this distance share a few sets of a cache */
+	CROWDED_ROWS = 8,       /* so many of them stay in the first-level cache */
 };
 
 /* Estimates, in multiply-adds of one vector: of reading a vector of an operand whose lanes lie next to each other,
@@ -92,30 +93,33 @@ static void choose_grid(weir_gemm_plan *p, int threads)
 	p->threads = threads;
 }
 
+/* Do the rows of A lie so that their lines push each other out of the cache? */
+static bool crowded(const weir_gemm_plan *p)
+{
+	return p->a.step == 1 && p->a.lane * p->size % SET_BYTES == 0;
+}
+
 static void choose_tile(weir_gemm_plan *p, int64_t rows)
 {
-	int64_t width;
+	int64_t most = p->kernel->mr, width;
 
-	p->panel = even_block(rows, p->kernel->mr, 1);
+	p->b_placed = p->b.lane == 1 && rows <= PLACED_ROWS;
+	/* fewer rows read B more often, which counts where it isn't packed */
+	if (rows > most && !p->b_placed && crowded(p)) most = weir__min(most, CROWDED_ROWS);
+	p->panel = even_block(rows, most, 1);
 	width = p->kernel->widths[p->panel];
 	p->nr = p->kernel->lanes * (p->b.lane == 1 ? width : weir__min(width, TURN_WIDTH));
 }
 
-/* Do the lines of a panel of A fall into a few sets of the cache? Where neither stride is 1 there are too many of them. */
-static bool crowded(const weir_gemm_plan *p, const weir_gemm_operand *x)
-{
-	int64_t apart = x->step == 1 ? x->lane : x->step;
-
-	return (x->step != 1 && x->lane != 1) || apart * p->size % SET_BYTES == 0;
-}
-
-/* What is read in place, and the blocks, of a thread with rows x cols of C. */
+/* What is packed, and the blocks, of a thread with rows x cols of C. */
 static void choose_blocks(weir_gemm_plan *p, int64_t rows, int64_t cols)
 {
-	p->b_once = rows <= p->kernel->mr;
-	p->b_placed = p->b.lane == 1 && rows <= PLACED_ROWS;
-	p->a_packed = cols > 2 * p->nr && crowded(p, &p->a);
-	p->kc = even_block(p->k, !p->b_once ? p->kernel->max_k : p->b_placed ? STREAM_K : ONCE_K, K_OF);
+	int64_t fits = B_BYTES / p->size / cols; /* of k, so that B is one block of columns */
+	int64_t most = fits > p->kernel->max_k ? fits : p->kernel->max_k;
+
+	p->b_once = rows <= p->panel;
+	p->a_packed = cols > 2 * p->nr && p->a.step != 1 && p->a.lane != 1;
+	p->kc = even_block(p->k, !p->b_once ? most : p->b_placed ? STREAM_K : ONCE_K, K_OF);
 	p->nc = even_block(cols, p->b_once ? cols : B_BYTES / p->size / p->kc / p->nr * p->nr, p->nr);
 	p->sums_apart = p->flipped || (p->g->mode == WEIR_DST_ADD && p->kc < p->k);
 	p->mc = p->sums_apart ? even_block(rows, SUM_BYTES / p->size / p->nc, p->panel) : rows;
