@@ -17,15 +17,16 @@
 #include "kernels/gemm.h"
 #include "kernels/vec.h"
 
-/* WIDTHS: by the number of rows, the widest tile, in vectors. */
+/* WIDTHS: by the number of rows, the widest tile, in vectors. TURNED_ROWS: the most rows of a tile whose B is turned in registers; so
+ * many take two vectors of it at a time. */
 #if defined(WEIR_KERN_AVX512)
-enum { MR = 14, LANES_A = 16, MAX_K = 384, MOST = 448 };
+enum { MR = 14, LANES_A = 16, MAX_K = 384, TURNED_ROWS = 8, TURNED_PAIRS = 4 };
 #define WIDTHS 0, 16, 8, 4, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2
 #elif defined(WEIR_KERN_AVX2)
-enum { MR = 6, LANES_A = 16, MAX_K = 384, MOST = 96 };
+enum { MR = 6, LANES_A = 16, MAX_K = 384, TURNED_ROWS = 4, TURNED_PAIRS = 2 };
 #define WIDTHS 0, 4, 2, 1, 1, 1, 1
 #else
-enum { MR = 8, LANES_A = 16, MAX_K = 256, MOST = 128 };
+enum { MR = 8, LANES_A = 16, MAX_K = 256, TURNED_ROWS = 4, TURNED_PAIRS = 0 };
 #define WIDTHS 0, 1, 1, 1, 1, 1, 1, 1, 1
 #endif
 
@@ -98,9 +99,27 @@ enum { MR = 8, LANES_A = 16, MAX_K = 256, MOST = 128 };
 
 #define SIDE (LANES / 2)
 
+/* The next SIDE columns of LANES rows of a matrix, each column a vector, where so many rows and columns are left. The last row
+ * stands in the place of those that aren't there. */
+VEC void NAME(columns)(VEC_T *r, const REAL *p, int64_t stride, int64_t rows, int64_t steps)
+{
+	REAL block[LANES * SIDE];
+
+	if (rows >= LANES && steps >= SIDE) {
+		V(columns)(r, p, stride);
+		return;
+	}
+	for (int64_t i = 0; i < LANES && steps >= SIDE; i++)
+		memcpy(block + i * SIDE, p + (i < rows ? i : rows - 1) * stride, SIDE * sizeof *p);
+	for (int64_t j = 0; j < steps && steps < SIDE; j++)
+		for (int64_t i = 0; i < LANES; i++) block[i * SIDE + j] = p[(i < rows ? i : rows - 1) * stride + j];
+	V(columns)(r, block, SIDE);
+}
+
 /* One tile, n columns in its last vector: to = (from or +0) + A B, + bias, + what was there. Lanes from n on repeat
- * the column before them, as the packed B does, so that they raise no exception of their own. */
-typedef void NAME(micro)(int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b, int64_t b_ks,
+ * the column before them, as the packed B does, so that they raise no exception of their own. The stride of B leads from
+ * step to step or, turned, from lane to lane. */
+typedef void NAME(micro)(int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b, int64_t b_stride,
 			 const REAL *from, int64_t from_rs, REAL *to, int64_t to_rs, bool add, const REAL *bias,
 			 int64_t n);
 
@@ -134,16 +153,30 @@ static inline void NAME(run)(int rows, int64_t k, const REAL *a, int64_t a_rs, i
 			for (int j = 0; j < LANES; j++) sum[i * LANES + j] = FMA(a[i * a_rs], b[j], sum[i * LANES + j]);
 }
 
-static void NAME(any_rows)(int64_t rows, int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b,
-			   int64_t b_ks, const REAL *from, int64_t from_rs, REAL *to, int64_t to_rs, bool add,
-			   const REAL *bias, int64_t n)
+static inline void NAME(run_turned)(int rows, int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b,
+				    int64_t b_ls, int64_t n, REAL *sum)
+{
+	for (; k > 0; k -= SIDE, a += SIDE * a_ks, b += SIDE) {
+		VEC_T r[SIDE];
+		REAL block[SIDE * LANES];
+
+		NAME(columns)(r, b, b_ls, n, k);
+		for (int p = 0; p < SIDE; p++) V(store)(block + p * LANES, r[p]);
+		NAME(run)(rows, k < SIDE ? k : SIDE, a, a_rs, a_ks, block, LANES, sum);
+	}
+}
+
+static void NAME(any_rows)(int64_t rows, bool turned, int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks,
+			   const REAL *b, int64_t b_stride, const REAL *from, int64_t from_rs, REAL *to, int64_t to_rs,
+			   bool add, const REAL *bias, int64_t n)
 {
 	REAL sum[MR * LANES];
 
 	for (int64_t i = 0; i < rows; i++)
 		for (int j = 0; j < LANES; j++) sum[i * LANES + j] = from ? from[i * from_rs + (j < n ? j : n - 1)] : 0;
-	if (rows == MR) NAME(run)(MR, k, a, a_rs, a_ks, b, b_ks, sum);
-	else NAME(run)((int)rows, k, a, a_rs, a_ks, b, b_ks, sum);
+	if (turned) NAME(run_turned)((int)rows, k, a, a_rs, a_ks, b, b_stride, n, sum);
+	else if (rows == MR) NAME(run)(MR, k, a, a_rs, a_ks, b, b_stride, sum);
+	else NAME(run)((int)rows, k, a, a_rs, a_ks, b, b_stride, sum);
 	for (int64_t i = 0; i < rows; i++) {
 		for (int j = 0; j < n && bias; j++) sum[i * LANES + j] += bias[j];
 		for (int j = 0; j < n; j++)
@@ -151,7 +184,7 @@ static void NAME(any_rows)(int64_t rows, int64_t k, const REAL *a, int64_t a_rs,
 	}
 }
 
-#define MICRO(rows, vectors, ...) NAME(any_rows)(rows, __VA_ARGS__)
+#define MICRO(rows, vectors, turn, ...) NAME(any_rows)(rows, turn, __VA_ARGS__)
 
 #else
 
@@ -183,6 +216,10 @@ VEC REAL *NAME(below)(const REAL *p, int64_t rs)
 #define POINT(i) const REAL *a##i = a + (i) * a_rs;
 #define NEXT(i) a##i += a_ks;
 #define LOAD_B(i, v, last) VEC_T b##v = V(load)(b + (v) * LANES);
+#define COLUMNS(i, v, last) \
+	VEC_T r##v[SIDE]; \
+	NAME(columns)(r##v, b + (v) * LANES * b_stride, b_stride, (last) ? n : LANES, k);
+#define COLUMN(i, v, last) VEC_T b##v = r##v[p];
 #define LOAD_BIAS(i, v, last) VEC_T b##v = NAME(get)(bias + (v) * LANES, whole || !(last), n);
 
 #define ZERO(i, three, at, w) EACH_##w(ZERO_1, i)
@@ -208,21 +245,35 @@ VEC REAL *NAME(below)(const REAL *p, int64_t rs)
 		what \
 	}
 
-#define DEFINE_MICRO(rows, w) \
-	static void PAIR(NAME(micro), _##rows##x##w)(int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b, \
-						     int64_t b_ks, const REAL *from, int64_t from_rs, REAL *to, \
-						     int64_t to_rs, bool add, const REAL *bias, int64_t n) \
+#define LOOP(rows, w) \
+	for (; k > 0; k--, b += b_stride) { \
+		EACH_##w(LOAD_B, 0) \
+		ROWS_##rows(STEP, w) \
+		THREES_##rows(NEXT) \
+	}
+
+/* SIDE steps of B at a time, turned in registers. */
+#define LOOP_TURNED(rows, w) \
+	for (; k > 0; k -= SIDE, b += SIDE) { \
+		EACH_##w(COLUMNS, 0) \
+		for (int p = 0; p < SIDE && p < k; p++) { \
+			EACH_##w(COLUMN, 0) \
+			ROWS_##rows(STEP, w) \
+			THREES_##rows(NEXT) \
+		} \
+	}
+
+#define DEFINE(name, loop, rows, w) \
+	static void PAIR(NAME(name), _##rows##x##w)(int64_t k, const REAL *a, int64_t a_rs, int64_t a_ks, const REAL *b, \
+						    int64_t b_stride, const REAL *from, int64_t from_rs, REAL *to, \
+						    int64_t to_rs, bool add, const REAL *bias, int64_t n) \
 	{ \
 		THREES_##rows(POINT) \
 		ROWS_##rows(ZERO, w) \
 		if (from) { \
 			WHOLE_OR_NOT(ROWS_##rows(LOAD, w)) \
 		} \
-		for (; k > 0; k--, b += b_ks) { \
-			EACH_##w(LOAD_B, 0) \
-			ROWS_##rows(STEP, w) \
-			THREES_##rows(NEXT) \
-		} \
+		loop(rows, w) \
 		if (bias) { \
 			WHOLE_OR_NOT(EACH_##w(LOAD_BIAS, 0) ROWS_##rows(BIAS, w)) \
 		} \
@@ -234,7 +285,10 @@ VEC REAL *NAME(below)(const REAL *p, int64_t rs)
 		} \
 		WHOLE_OR_NOT(ROWS_##rows(STORE, w)) \
 	}
+#define DEFINE_MICRO(rows, w) DEFINE(micro, LOOP, rows, w)
+#define DEFINE_TURNED(rows, w) DEFINE(turned, LOOP_TURNED, rows, w)
 #define ENTRY(rows, w) [rows] = PAIR(NAME(micro), _##rows##x##w),
+#define ENTRY_TURNED(rows, w) [rows] = PAIR(NAME(turned), _##rows##x##w),
 
 #if defined(WEIR_KERN_AVX512)
 #define MICROS_1(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(8, 1) X(9, 1) X(10, 1) X(11, 1) X(12, 1) \
@@ -244,18 +298,24 @@ VEC REAL *NAME(below)(const REAL *p, int64_t rs)
 #define MICROS_4(X) X(1, 4) X(2, 4) X(3, 4) X(4, 4)
 #define MICROS_8(X) X(1, 8) X(2, 8)
 #define MICROS_16(X) X(1, 16)
+#define TURNED_1(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1) X(7, 1) X(8, 1)
+#define TURNED_2(X) X(1, 2) X(2, 2) X(3, 2) X(4, 2)
 #else
 #define MICROS_1(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1) X(5, 1) X(6, 1)
 #define MICROS_2(X) X(1, 2) X(2, 2)
 #define MICROS_4(X) X(1, 4)
 #define MICROS_8(X)
 #define MICROS_16(X)
+#define TURNED_1(X) X(1, 1) X(2, 1) X(3, 1) X(4, 1)
+#define TURNED_2(X) X(1, 2) X(2, 2)
 #endif
 MICROS_1(DEFINE_MICRO)
 MICROS_2(DEFINE_MICRO)
 MICROS_4(DEFINE_MICRO)
 MICROS_8(DEFINE_MICRO)
 MICROS_16(DEFINE_MICRO)
+TURNED_1(DEFINE_TURNED)
+TURNED_2(DEFINE_TURNED)
 
 /* [vectors][rows] */
 static NAME(micro) *const NAME(micros)[17][MR + 1] = {
@@ -265,18 +325,20 @@ static NAME(micro) *const NAME(micros)[17][MR + 1] = {
 	[16] = { MICROS_16(ENTRY) },
 #endif
 };
+static NAME(micro) *const NAME(turned_micros)[3][MR + 1] = { [1] = { TURNED_1(ENTRY_TURNED) }, [2] = { TURNED_2(ENTRY_TURNED) } };
 /* clang-format on */
 
-#define MICRO(rows, vectors, ...) NAME(micros)[vectors][rows](__VA_ARGS__)
+#define MICRO(rows, vectors, turn, ...) \
+	((turn) ? NAME(turned_micros)[vectors][rows](__VA_ARGS__) : NAME(micros)[vectors][rows](__VA_ARGS__))
 
 #endif
 
 static const unsigned char NAME(widths)[] = { WIDTHS };
 
 /* How many vectors the tile takes that comes next, where so many columns are left. */
-static inline int64_t NAME(width)(int64_t rows, int64_t cols)
+static inline int64_t NAME(width)(const weir_gemm_tile *t, int64_t cols)
 {
-	int64_t v = NAME(widths)[rows];
+	int64_t v = t->turned ? (t->rows <= TURNED_PAIRS ? 2 : 1) : NAME(widths)[t->rows];
 
 	while (v > 1 && (v - 1) * LANES >= cols) v /= 2;
 	return v;
@@ -286,10 +348,10 @@ static inline int64_t NAME(width)(int64_t rows, int64_t cols)
  * structure would have to wait until the stores that filled it have left the pipeline. */
 static void NAME(part)(const weir_gemm_tile *t, int64_t vectors, int64_t at, int64_t cols)
 {
-	const REAL *from = t->from, *bias = t->bias, *b = t->b;
+	const REAL *from = t->from, *bias = t->bias, *b = (const REAL *)t->b + at * (t->turned ? t->b_stride : 1);
 
-	MICRO(t->rows, vectors, t->k, t->a, t->a_rs, t->a_ks, b + at, t->b_ks, from ? from + at : NULL, t->from_rs,
-	      (REAL *)t->to + at, t->to_rs, t->add, bias ? bias + at : NULL, cols - (vectors - 1) * LANES);
+	MICRO(t->rows, vectors, t->turned, t->k, t->a, t->a_rs, t->a_ks, b, t->b_stride, from ? from + at : NULL,
+	      t->from_rs, (REAL *)t->to + at, t->to_rs, t->add, bias ? bias + at : NULL, cols - (vectors - 1) * LANES);
 }
 
 static void NAME(tile)(const weir_gemm_tile *t)
@@ -297,39 +359,22 @@ static void NAME(tile)(const weir_gemm_tile *t)
 	int64_t at = 0, left = t->cols, vectors, cols;
 
 	for (; left > 0; at += cols, left -= cols) {
-		vectors = NAME(width)(t->rows, left);
+		vectors = NAME(width)(t, left);
 		cols = left < vectors * LANES ? left : vectors * LANES;
 		NAME(part)(t, vectors, at, cols);
 	}
 }
 
-/* The next SIDE columns of LANES rows, each a vector. In the place of rows that aren't there stands the last. */
-VEC void NAME(columns)(VEC_T *r, const REAL *p, int64_t stride, int64_t rows)
+/* The steps lie next to each other. */
+static void NAME(pack_turned)(REAL *dst, int lanes, const REAL *src, int64_t lane_stride, int64_t used, int64_t k)
 {
-	if (rows >= LANES) {
-		V(columns)(r, p, stride);
-	} else {
-		REAL block[LANES * SIDE];
-
-		for (int64_t i = 0; i < LANES; i++)
-			memcpy(block + i * SIDE, p + (i < rows ? i : rows - 1) * stride, SIDE * sizeof *p);
-		V(columns)(r, block, SIDE);
-	}
-}
-
-/* The steps lie next to each other. Returns how many it did. */
-static int64_t NAME(pack_turned)(REAL *dst, int lanes, const REAL *src, int64_t lane_stride, int64_t used, int64_t k)
-{
-	int64_t whole = k / SIDE * SIDE;
-
 	for (int64_t u = 0; u < used; u += LANES)
-		for (int64_t p = 0; p < whole; p += SIDE) {
+		for (int64_t p = 0; p < k; p += SIDE) {
 			VEC_T r[SIDE];
 
-			NAME(columns)(r, src + u * lane_stride + p, lane_stride, used - u);
-			for (int i = 0; i < SIDE; i++) V(store)(dst + (p + i) * lanes + u, r[i]);
+			NAME(columns)(r, src + u * lane_stride + p, lane_stride, used - u, k - p);
+			for (int i = 0; i < SIDE && p + i < k; i++) V(store)(dst + (p + i) * lanes + u, r[i]);
 		}
-	return whole;
 }
 
 static void NAME(turn)(const weir_gemm_turn *t)
@@ -344,7 +389,7 @@ static void NAME(turn)(const weir_gemm_turn *t)
 		for (int64_t j = 0; j < t->cols; j += SIDE) {
 			VEC_T r[SIDE];
 
-			NAME(columns)(r, from + j, t->from_rs, n);
+			NAME(columns)(r, from + j, t->from_rs, n, SIDE);
 			for (int i = 0; i < SIDE && j + i < t->cols; i++, to += to_rs) {
 				if (bias) r[i] = V(add)(r[i], b);
 				if (add) r[i] = V(add)(V(load_n)(to, n, to[n - 1]), r[i]);
@@ -361,7 +406,10 @@ static void NAME(pack)(void *to, int lanes, const void *from, int64_t lane_strid
 	REAL *dst = to;
 	const REAL *src = from;
 
-	if (step_stride == 1) p = NAME(pack_turned)(dst, lanes, src, lane_stride, used, k);
+	if (step_stride == 1) {
+		NAME(pack_turned)(dst, lanes, src, lane_stride, used, k);
+		return;
+	}
 	for (; p < k && lane_stride == 1; p++) {
 		REAL *y = dst + p * lanes;
 		const REAL *x = src + p * step_stride;
@@ -380,6 +428,7 @@ const weir_gemm_kernel KERN(NAME(gemm)) = {
 	.widths = NAME(widths),
 	.lanes_a = LANES_A,
 	.max_k = MAX_K,
+	.turned = TURNED_ROWS,
 	.tile = NAME(tile),
 	.pack = NAME(pack),
 	.turn = NAME(turn),
@@ -407,8 +456,17 @@ const weir_gemm_kernel KERN(NAME(gemm)) = {
 #undef BIAS_1
 #undef ADD_1
 #undef STORE_1
+#undef LOOP
+#undef LOOP_TURNED
+#undef COLUMNS
+#undef COLUMN
+#undef DEFINE
 #undef DEFINE_MICRO
+#undef DEFINE_TURNED
 #undef ENTRY
+#undef ENTRY_TURNED
+#undef TURNED_1
+#undef TURNED_2
 #undef MICROS_1
 #undef MICROS_2
 #undef MICROS_4

@@ -34,7 +34,7 @@ static const char *at(const weir_gemm_plan *p, const weir_gemm_operand *x, int64
 /* Do these columns of B lie where they can be read? */
 static bool placed(const weir_gemm_plan *p, int64_t cols)
 {
-	return p->b_placed && cols % p->kernel->lanes == 0;
+	return p->b_turned || (p->b_placed && cols % p->kernel->lanes == 0);
 }
 
 /* How many columns come next where so many are left: all that can be read in place, or a panel. A last vector that must be
@@ -69,7 +69,7 @@ static void do_panel(const place *s, int64_t i, int64_t rows)
 	const weir_gemm_plan *p = s->p;
 	const weir_gemm *g = p->g;
 	const weir_gemm_kernel *kernel = p->kernel;
-	weir_gemm_tile t = { .k = s->steps, .rows = rows };
+	weir_gemm_tile t = { .k = s->steps, .rows = rows, .turned = p->b_turned };
 	bool to_sums = p->sums_apart && !(s->last && !p->flipped);
 
 	t.to_rs = to_sums ? p->nc : g->crs;
@@ -86,7 +86,7 @@ static void do_panel(const place *s, int64_t i, int64_t rows)
 
 		t.cols = next_columns(p, s->j0 + s->cols - j);
 		t.b = panel_b(s, j, t.cols);
-		t.b_ks = placed(p, t.cols) ? p->b.step : p->nr;
+		t.b_stride = p->b_turned ? p->b.lane : placed(p, t.cols) ? p->b.step : p->nr;
 		t.to = to_sums ? sums : c;
 		t.from = s->first ? NULL : p->sums_apart ? sums : c;
 		if (s->last && !to_sums && g->bias) t.bias = (const char *)g->bias + j * p->size;

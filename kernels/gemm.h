@@ -48,16 +48,17 @@ typedef struct weir_gemm_batch {
 size_t weir__gemm_batch_workspace(weir_dtype t, const weir_gemm_batch *batch, int threads);
 void weir__gemm_batch(weir_dtype t, const weir_gemm_batch *batch, void *workspace, int threads);
 
-/* A tile: at most mr rows and widths[rows] vectors of columns of C, over one block of k. Element (i, p) of A is
- * a[i * a_rs + p * a_ks]; the columns of B lie next to each other, b[p * b_ks + j], and are there up to a whole
- * vector whatever cols is. */
+/* Tiles side by side: at most mr rows and any number of columns of C, over one block of k. Element (i, p) of A is
+ * a[i * a_rs + p * a_ks]. The columns of B lie next to each other, b[p * b_stride + j], and are there up to a whole vector
+ * whatever cols is; or, turned, its steps do, b[j * b_stride + p], and only what is asked for is there. */
 typedef struct weir_gemm_tile {
 	int64_t k;
 	int64_t rows, cols;
 	const void *a;
 	int64_t a_rs, a_ks;
 	const void *b;
-	int64_t b_ks;
+	int64_t b_stride;
+	bool turned;      /* with at most `turned` rows */
 	const void *from; /* the partial sums to go on from, or NULL to start from +0 */
 	int64_t from_rs;
 	void *to;
@@ -84,6 +85,7 @@ typedef struct weir_gemm_kernel {
 	const unsigned char *widths; /* [0..mr]: the widest tile of so many rows, in vectors; never less for fewer */
 	int lanes_a;                 /* mr rounded up: the width of a packed panel of A */
 	int max_k;                   /* the longest block of k that keeps a panel of A in the first-level cache */
+	int turned;                  /* so many rows can do with a B that is turned in registers */
 	void (*tile)(const weir_gemm_tile *t);
 
 	/* dst[p * lanes + u] = src[u * lane_stride + p * step_stride] for p < k and u < used. Lanes from used

@@ -93,10 +93,10 @@ static void choose_grid(weir_gemm_plan *p, int threads)
 	p->threads = threads;
 }
 
-/* Do the rows of A lie so that their lines push each other out of the cache? */
-static bool crowded(const weir_gemm_plan *p)
+/* Do the lanes of an operand that is read in place lie so that their lines push each other out of the cache? */
+static bool crowded(const weir_gemm_plan *p, const weir_gemm_operand *x)
 {
-	return p->a.step == 1 && p->a.lane * p->size % SET_BYTES == 0;
+	return x->step == 1 && x->lane * p->size % SET_BYTES == 0;
 }
 
 static void choose_tile(weir_gemm_plan *p, int64_t rows)
@@ -104,11 +104,14 @@ static void choose_tile(weir_gemm_plan *p, int64_t rows)
 	int64_t most = p->kernel->mr, width;
 
 	p->b_placed = p->b.lane == 1 && rows <= PLACED_ROWS;
+	p->b_turned = p->b.lane != 1 && p->b.step == 1 && rows <= p->kernel->turned;
 	/* fewer rows read B more often, which counts where it isn't packed */
-	if (rows > most && !p->b_placed && crowded(p)) most = weir__min(most, CROWDED_ROWS);
+	if (rows > most && !p->b_placed && crowded(p, &p->a)) most = weir__min(most, CROWDED_ROWS);
 	p->panel = even_block(rows, most, 1);
 	width = p->kernel->widths[p->panel];
-	p->nr = p->kernel->lanes * (p->b.lane == 1 ? width : weir__min(width, TURN_WIDTH));
+	if (p->b_turned) width = crowded(p, &p->b) ? 1 : 2;
+	else if (p->b.lane != 1) width = weir__min(width, TURN_WIDTH);
+	p->nr = p->kernel->lanes * width;
 }
 
 /* What is packed, and the blocks, of a thread with rows x cols of C. */
@@ -119,7 +122,7 @@ static void choose_blocks(weir_gemm_plan *p, int64_t rows, int64_t cols)
 
 	p->b_once = rows <= p->panel;
 	p->a_packed = cols > 2 * p->nr && p->a.step != 1 && p->a.lane != 1;
-	p->kc = even_block(p->k, !p->b_once ? most : p->b_placed ? STREAM_K : ONCE_K, K_OF);
+	p->kc = even_block(p->k, !p->b_once ? most : p->b_turned ? p->k : p->b_placed ? STREAM_K : ONCE_K, K_OF);
 	p->nc = even_block(cols, p->b_once ? cols : B_BYTES / p->size / p->kc / p->nr * p->nr, p->nr);
 	p->sums_apart = p->flipped || (p->g->mode == WEIR_DST_ADD && p->kc < p->k);
 	p->mc = p->sums_apart ? even_block(rows, SUM_BYTES / p->size / p->nc, p->panel) : rows;
@@ -129,7 +132,7 @@ static void size_workspace(weir_gemm_plan *p)
 {
 	int64_t b = p->b_once || p->b_placed ? p->nr : p->nc;
 
-	if (p->b_placed && p->n % p->kernel->lanes == 0) b = 0;
+	if (p->b_turned || (p->b_placed && p->n % p->kernel->lanes == 0)) b = 0;
 	p->a_bytes = p->a_packed ? (size_t)round_up(p->kernel->lanes_a * p->kc * p->size, LINE) : 0;
 	p->b_bytes = (size_t)round_up(b * p->kc * p->size, LINE);
 	p->sum_bytes = p->sums_apart ? (size_t)round_up(p->mc * p->nc * p->size, LINE) : 0;

@@ -27,6 +27,7 @@ typedef struct weir_gemm_plan {
 	int64_t kc, nc, mc;          /* blocks */
 	bool a_packed;               /* panel by panel */
 	bool b_placed;               /* B is read in place but for what doesn't fill a vector */
+	bool b_turned;               /* B is read in place and turned on the way */
 	bool b_once;     /* a panel of B serves one panel of A: what must be packed is packed just before it is used */
 	bool sums_apart; /* partial sums stand in the workspace */
 	bool squares;    /* those of C are taken panel by panel */
