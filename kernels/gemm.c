@@ -10,8 +10,8 @@
  *       for each panel of columns (nr): one tile                   registers
  *       after the last block of k: the activation, on rows that are still in cache
  *
- * Partial sums between blocks of k stand in C itself, or in the workspace where C must keep its old value
- * for the addition at the end. */
+ * Partial sums between blocks of k stand in C itself, or in the workspace: where C must keep its old value for the
+ * addition at the end, and where the product is done flipped, as C' = B' A'. Then they are turned on their way to C. */
 #include "kernels/gemm_plan.h"
 
 #include "kernels/cpu.h"
@@ -34,14 +34,14 @@ static const char *at(const weir_gemm_plan *p, const weir_gemm_operand *x, int64
 /* Do these columns of B lie where they can be read? */
 static bool placed(const weir_gemm_plan *p, int64_t cols)
 {
-	return p->b_turned || (p->b_placed && cols % p->kernel->lanes == 0);
+	return p->b_turned || (p->b_placed && !(cols & (p->kernel->lanes - 1)));
 }
 
 /* How many columns come next where so many are left: all that can be read in place, or a panel. A last vector that must be
  * packed takes its tile with it, unless that is to be kept small because one panel of rows reads it. */
 static int64_t next_columns(const weir_gemm_plan *p, int64_t left)
 {
-	int64_t lanes = p->kernel->lanes, of = left % lanes && !p->b_once ? p->nr : lanes, whole = left - left % of;
+	int64_t last = left & (p->kernel->lanes - 1), whole = last && !p->b_once ? left & -p->nr : left - last;
 
 	return p->b_placed && whole ? whole : weir__min(p->nr, left);
 }
@@ -149,11 +149,9 @@ static void do_block(place *s)
 	if (s->last && p->act && p->flipped) activate(p, s->j0, s->cols, s->i0, s->rows);
 }
 
-static void do_rectangle(const weir_gemm_plan *p, int id)
+/* Rows i0..i1 and columns j0..j1, by thread `id`. */
+static void do_rectangle(const weir_gemm_plan *p, int id, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
 {
-	int64_t gm = id / p->grid_n, gn = id % p->grid_n, panels = weir__ceil_div(p->n, p->nr);
-	int64_t i1 = p->m * (gm + 1) / p->grid_m, j1 = weir__min(panels * (gn + 1) / p->grid_n * p->nr, p->n);
-	int64_t i0 = p->m * gm / p->grid_m, j0 = panels * gn / p->grid_n * p->nr;
 	place s = { .p = p, .a = p->workspace + (size_t)id * (p->a_bytes + p->b_bytes + p->sum_bytes) };
 
 	if (p->squares) weir__squares_begin(&s.walk, p->g->squares, i0 * p->n, i1 * p->n);
@@ -173,13 +171,21 @@ static void do_rectangle(const weir_gemm_plan *p, int id)
 
 static void task(void *arg, int64_t begin, int64_t end)
 {
-	for (int64_t id = begin; id < end; id++) do_rectangle(arg, (int)id);
+	const weir_gemm_plan *p = arg;
+	int64_t panels = weir__ceil_div(p->n, p->nr);
+
+	for (int64_t id = begin; id < end; id++) {
+		int64_t gm = id / p->grid_n, gn = id % p->grid_n;
+
+		do_rectangle(p, (int)id, p->m * gm / p->grid_m, p->m * (gm + 1) / p->grid_m,
+			     panels * gn / p->grid_n * p->nr, weir__min(panels * (gn + 1) / p->grid_n * p->nr, p->n));
+	}
 }
 
 void weir__gemm_run(weir_gemm_plan *p, void *workspace)
 {
 	p->workspace = workspace;
-	if (p->threads == 1) do_rectangle(p, 0);
+	if (p->threads == 1) do_rectangle(p, 0, 0, p->m, 0, p->n);
 	else weir__parallel(p->threads, p->threads, 1, task, p);
 	if (!p->squares) return;
 	for (int gm = 1; gm < p->grid_m; gm++) weir__squares_seam(p->g->squares, p->m * gm / p->grid_m * p->n);

@@ -81,11 +81,11 @@ typedef struct weir_gemm_turn {
 
 typedef struct weir_gemm_kernel {
 	int mr;                      /* rows of the tallest tile */
-	int lanes;                   /* of a vector */
-	const unsigned char *widths; /* [0..mr]: the widest tile of so many rows, in vectors; never less for fewer */
+	int lanes;                   /* of a vector, a power of two */
+	const unsigned char *widths; /* [0..mr]: the widest tile of so many rows, in vectors: powers of two */
+	int turned;                  /* so many rows can do with a B that is turned in registers */
 	int lanes_a;                 /* mr rounded up: the width of a packed panel of A */
 	int max_k;                   /* the longest block of k that keeps a panel of A in the first-level cache */
-	int turned;                  /* so many rows can do with a B that is turned in registers */
 	void (*tile)(const weir_gemm_tile *t);
 
 	/* dst[p * lanes + u] = src[u * lane_stride + p * step_stride] for p < k and u < used. Lanes from used

@@ -25,17 +25,16 @@ enum {
  * of turning one of the other kind, and of turning and writing a column of a tile of a flipped product. */
 static const double READ = 2.0, TURN = 7.0, SCATTER = 8.0;
 
-static int64_t round_up(int64_t a, int64_t b)
+/* Up to a multiple of a power of two. */
+static int64_t round_up(int64_t a, int64_t power)
 {
-	return weir__ceil_div(a, b) * b;
+	return (a + power - 1) & -power;
 }
 
-/* n cut into as few equal blocks of at most `most` as possible, each a multiple of `of`. */
-static int64_t even_block(int64_t n, int64_t most, int64_t of)
+/* The size of equal pieces of n, as few as possible, of at most `most`. */
+static int64_t even(int64_t n, int64_t most)
 {
-	int64_t blocks = n > most ? weir__ceil_div(n, most < of ? of : most) : 1;
-
-	return n < of ? of : round_up(blocks > 1 ? weir__ceil_div(n, blocks) : n, of);
+	return n <= most ? n : weir__ceil_div(n, weir__ceil_div(n, most));
 }
 
 /* Rows times vectors of a product as the multipliers see it: with fewer than eight chains they wait. */
@@ -53,9 +52,11 @@ static double cost(const weir_gemm_kernel *kernel, int64_t m, int64_t n, int64_t
 	return tiles(kernel, m, n) + (b_lane == 1 ? 0 : TURN * (double)weir__ceil_div(n, kernel->lanes));
 }
 
-/* Is C' = B' A' cheaper? */
+/* Is C' = B' A' cheaper? Not where all of B is read in place. */
 static bool better_flipped(const weir_gemm_kernel *kernel, const weir_gemm *g)
 {
+	if (g->bcs == 1 && g->n == round_up(g->n, kernel->lanes)) return false;
+
 	double scatter = SCATTER * (double)g->m * (double)weir__ceil_div(g->n, kernel->mr) / (double)(g->k + 1);
 
 	return cost(kernel, g->n, g->m, g->ars) + scatter < cost(kernel, g->m, g->n, g->bcs);
@@ -107,32 +108,44 @@ static void choose_tile(weir_gemm_plan *p, int64_t rows)
 	p->b_turned = p->b.lane != 1 && p->b.step == 1 && rows <= p->kernel->turned;
 	/* fewer rows read B more often, which counts where it isn't packed */
 	if (rows > most && !p->b_placed && crowded(p, &p->a)) most = weir__min(most, CROWDED_ROWS);
-	p->panel = even_block(rows, most, 1);
+	p->panel = even(rows, most);
 	width = p->kernel->widths[p->panel];
 	if (p->b_turned) width = crowded(p, &p->b) ? 1 : 2;
 	else if (p->b.lane != 1) width = weir__min(width, TURN_WIDTH);
 	p->nr = p->kernel->lanes * width;
 }
 
-/* What is packed, and the blocks, of a thread with rows x cols of C. */
+/* The block of k, a multiple of a cache line where it is cut: as long as a panel of A stays in the first-level cache, or B
+ * whole in the second. */
+static int64_t steps(const weir_gemm_plan *p, int64_t cols)
+{
+	int64_t most = p->kernel->max_k;
+
+	if (p->b_once) most = p->b_turned ? p->k : p->b_placed ? STREAM_K : ONCE_K;
+	else if (p->k > most && B_BYTES / (cols * p->size) > most) most = B_BYTES / (cols * p->size);
+	return p->k > most ? round_up(even(p->k, most), K_OF) : p->k;
+}
+
+/* What is packed, and the blocks, of a thread with rows x cols of C; cols is a multiple of nr. */
 static void choose_blocks(weir_gemm_plan *p, int64_t rows, int64_t cols)
 {
-	int64_t fits = B_BYTES / p->size / cols; /* of k, so that B is one block of columns */
-	int64_t most = fits > p->kernel->max_k ? fits : p->kernel->max_k;
+	int64_t of_k;
 
 	p->b_once = rows <= p->panel;
 	p->a_packed = cols > 2 * p->nr && p->a.step != 1 && p->a.lane != 1;
-	p->kc = even_block(p->k, !p->b_once ? most : p->b_turned ? p->k : p->b_placed ? STREAM_K : ONCE_K, K_OF);
-	p->nc = even_block(cols, p->b_once ? cols : B_BYTES / p->size / p->kc / p->nr * p->nr, p->nr);
+	p->kc = steps(p, cols);
+	of_k = p->kc * p->size;
+	p->nc = p->b_once || cols * of_k <= B_BYTES ? cols : round_up(even(cols, B_BYTES / of_k), p->nr);
 	p->sums_apart = p->flipped || (p->g->mode == WEIR_DST_ADD && p->kc < p->k);
-	p->mc = p->sums_apart ? even_block(rows, SUM_BYTES / p->size / p->nc, p->panel) : rows;
+	p->mc = rows;
+	if (p->sums_apart && rows * p->nc * p->size > SUM_BYTES) p->mc = even(rows, SUM_BYTES / (p->nc * p->size));
 }
 
 static void size_workspace(weir_gemm_plan *p)
 {
 	int64_t b = p->b_once || p->b_placed ? p->nr : p->nc;
 
-	if (p->b_turned || (p->b_placed && p->n % p->kernel->lanes == 0)) b = 0;
+	if (p->b_turned || (p->b_placed && p->n == round_up(p->n, p->kernel->lanes))) b = 0;
 	p->a_bytes = p->a_packed ? (size_t)round_up(p->kernel->lanes_a * p->kc * p->size, LINE) : 0;
 	p->b_bytes = (size_t)round_up(b * p->kc * p->size, LINE);
 	p->sum_bytes = p->sums_apart ? (size_t)round_up(p->mc * p->nc * p->size, LINE) : 0;
@@ -166,10 +179,14 @@ void weir__gemm_plan(weir_gemm_plan *p, const weir_kernels *kernels, weir_dtype 
 	choose_tile(p, p->m);
 	choose_grid(p, threads);
 
-	int64_t rows = weir__ceil_div(p->m, p->grid_m);
+	int64_t rows = p->m, cols = p->n;
 
-	if (p->grid_m > 1) choose_tile(p, rows);
-	choose_blocks(p, rows, weir__ceil_div(weir__ceil_div(p->n, p->nr), p->grid_n) * p->nr);
+	if (p->threads > 1) {
+		rows = weir__ceil_div(rows, p->grid_m);
+		choose_tile(p, rows);
+		cols = weir__ceil_div(weir__ceil_div(cols, p->nr), p->grid_n) * p->nr;
+	}
+	choose_blocks(p, rows, round_up(cols, p->nr));
 	size_workspace(p);
 	p->squares =
 		weir__squares_of(g->squares, t, g->c, g->m * g->n) && g->crs == g->n && !p->flipped && p->nc >= p->n;

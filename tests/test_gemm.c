@@ -1,7 +1,7 @@
 /* test_gemm.c: the matrix product against its definition, bit for bit.
  *
  * The reference is a naive chain of fma for each element. Every case runs with each instruction set that the
- * processor has, with 1, 2, 3 and 8 threads, from buffers with a margin around everything that is written; a
+ * processor has, with 1 to 5 threads, from buffers with a margin around everything that is written; a
  * product must equal the reference whatever the blocking.
  * (Above 400 lines because the reference, the buffers and the cases only make sense together.) */
 #include <setjmp.h>
@@ -212,7 +212,7 @@ static unsigned run(weir_dtype t, const char *isa, weir_gemm *g, buffers *f, con
 static void check(weir_dtype t, const gemm_case *x, bool flags_too)
 {
 	static const char *const sets[] = { "generic", "avx2", "avx512" };
-	static const int teams[] = { 1, 2, 3, 8 };
+	static const int teams[] = { 1, 2, 3, 4, 5 };
 	int64_t s = x->spread, rows = s ? 1 : 0;
 	weir_gemm g = { .m = x->m,
 			.n = x->n,
@@ -356,11 +356,48 @@ static void many_blocks(void **unused)
 		}
 }
 
-/* Rows 4,096 bytes apart share a few sets of the caches and are copied out of the way. */
+/* x Wᵀ is done as W xᵀ where x has fewer vectors to turn; the sums stand in the workspace and are turned on their way to C. One or
+ * more blocks of k and of rows. */
+static void turned_results(void **unused)
+{
+	static const int64_t shapes[][3] = { { 33, 130, 50 }, { 64, 257, 33 }, { 17, 300, 129 }, { 9, 64, 20 } };
+
+	(void)unused;
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+		for (int bits = 0; bits < 32; bits++) {
+			gemm_case x = { shapes[i][0], shapes[i][1], shapes[i][2], bits & 1,  true,
+					bits & 2,     bits & 4,     bits & 8,     bits / 16, random_value };
+
+			check_both(&x, false);
+		}
+	for (int bits = 0; bits < 2; bits++) {
+		gemm_case x = { 170, 260, 800, bits, true, true, true, !bits, 1, random_value };
+
+		check_both(&x, false);
+	}
+}
+
+/* A few rows turn B in registers, whole squares of it and what is left at its edges. */
+static void turned_in_registers(void **unused)
+{
+	(void)unused;
+	for (int64_t few = 1; few <= 9; few++)
+		for (int64_t n = 15; n <= 50; n += 7)
+			for (int64_t k = 6; k <= 25; k += 5) {
+				uint64_t r = random_bits() >> 20;
+				gemm_case rows = { few, n, k, r & 1, true, r & 2, r & 4, r & 8, 1, random_value };
+				gemm_case columns = { n, few, k, false, r & 1, r & 2, r & 4, r & 8, 1, random_value };
+
+				check_both(&rows, true);
+				check_both(&columns, true);
+			}
+}
+
+/* Rows 4,096 bytes apart share a few sets of the caches and make lower tiles. */
 static void crowded_rows(void **unused)
 {
 	static const int64_t shapes[][3] = {
-		{ 20, 100, 1023 }, { 1023, 100, 20 }, { 20, 1023, 30 }, { 17, 600, 1023 }
+		{ 20, 100, 1023 }, { 1023, 100, 20 }, { 20, 1023, 30 }, { 270, 100, 1023 }, { 5, 40, 1023 }
 	};
 
 	(void)unused;
@@ -515,6 +552,7 @@ int main(void)
 		cmocka_unit_test(few_rows_or_columns), cmocka_unit_test(small_shapes),
 		cmocka_unit_test(all_forms),           cmocka_unit_test(many_blocks),
 		cmocka_unit_test(special_values),      cmocka_unit_test(padding_is_silent),
+		cmocka_unit_test(turned_results),      cmocka_unit_test(turned_in_registers),
 		cmocka_unit_test(flush_mode),          cmocka_unit_test(modes),
 	};
 
