@@ -1,4 +1,4 @@
-/* grad.c: the public ways to differentiate, and the accumulators of parameters. */
+/* grad.c: the public ways to differentiate. */
 #include <string.h>
 
 #include "engine/backward.h"
@@ -259,95 +259,6 @@ weir_tensor *weir_jvp(weir_tensor *y, weir_tensor *const *xs, weir_tensor *const
 	}
 	weir__pool_give(w, g, bytes);
 	return weir_ok(w) && jv ? jv : w->bad;
-}
-
-/* ---- accumulators ---- */
-
-bool weir_is_param(const weir_tensor *t)
-{
-	return t && t->kept && t->kept->param;
-}
-
-const weir_tensor *weir_grad_of(const weir_tensor *t)
-{
-	const weir_ctx *w;
-
-	if (!t || !weir__alive(t, "weir_grad_of")) return NULL;
-	w = t->ctx;
-	if (t->kept && t->kept->param) return t->kept->has_grad ? t->kept->grad : NULL;
-	for (int64_t i = 0; i < w->retained; i++) {
-		const weir_tensor *r = w->retained_list[i].t;
-
-		if (r == t || (t->kept && r->kept == t->kept)) return w->retained_list[i].grad;
-	}
-	return NULL;
-}
-
-static bool is_param(weir_tensor *t, const char *who)
-{
-	weir_text_buf text;
-
-	if (!weir__alive(t, who)) return false;
-	if (t->kept && t->kept->param) return true;
-	weir_fail(t->ctx, WEIR_ERR_ARGUMENT, "%s: %s is not a parameter", who, weir__describe(t, &text));
-	return false;
-}
-
-void weir_zero_grad(weir_tensor *param)
-{
-	if (!is_param(param, "weir_zero_grad") || !param->kept->has_grad) return;
-	param->kept->has_grad = false;
-	weir__release_value(param->kept->grad);
-}
-
-bool weir_set_grad(weir_tensor *param, const weir_tensor *grad)
-{
-	weir_kept *k;
-	weir_storage *s;
-	weir_text_buf a, b;
-
-	if (!is_param(param, "weir_set_grad") || !weir__belongs(param->ctx, grad, "weir_set_grad", "the gradient") ||
-	    !weir__usable(grad, "weir_set_grad"))
-		return false;
-	k = param->kept;
-	if (!weir__alike(k->t, grad)) {
-		weir_fail(param->ctx, WEIR_ERR_SHAPE,
-			  "weir_set_grad: the gradient is %s, the parameter %s; they must be alike",
-			  weir__describe(grad, &a), weir__describe(k->t, &b));
-		return false;
-	}
-	if (!k->grad && weir_is_bad(k->grad = weir__kept_new(k->t->ctx, grad->dtype, grad->rank, grad->shape))) {
-		k->grad = NULL;
-		return false;
-	}
-	if (!(s = weir__storage_new(k->t->ctx, (size_t)grad->numel * weir__size_of(grad->dtype)))) return false;
-	weir__copy((weir_dtype)grad->dtype, grad->rank, grad->shape, s->data, k->grad->stride,
-		   &(weir_strided){ weir__at(grad), grad->stride }, k->t->ctx->threads);
-	weir__release_value(k->grad);
-	k->grad->store = s;
-	k->grad->flags &= (uint16_t)~WEIR_T_RELEASED;
-	k->has_grad = true;
-	k->norm = __builtin_nan("");
-	return true;
-}
-
-double weir__known_norm(const weir_tensor *param)
-{
-	const weir_kept *k = param->kept;
-
-	if (!k || !k->has_grad || !k->grad->store || k->norm_version != k->grad->store->version)
-		return __builtin_nan("");
-	return k->norm;
-}
-
-void weir_freeze(weir_tensor *param, bool frozen)
-{
-	if (is_param(param, "weir_freeze")) param->kept->frozen = frozen;
-}
-
-bool weir_is_frozen(const weir_tensor *param)
-{
-	return param && param->kept && param->kept->frozen;
 }
 
 weir_tensor *weir_retain_grad(weir_tensor *t)

@@ -1,0 +1,158 @@
+/* pass.h: one pass back over the tape, as the files that carry it out share it.
+ *
+ *   backward.c       which nodes take part, and the loop over them
+ *   pass_rule.c      one node: its gradient rule
+ *   pass_gradient.c  the memory of gradients, and adding up
+ *   pass_norm.c      norms that rules take while they write
+ *   accumulator.c    what parameters keep of it
+ *
+ * A gradient tensor in g[] is a header of its own, so that its storage tells by its count whether it may be added to in place. Of a
+ * pass's gradients few are alive at a time: headers of those that are used up serve again, with their memory, if that is little. So a
+ * tape of many small nodes makes none. What every node goes through stands here, inline. */
+#ifndef WEIR_ENGINE_PASS_H
+#define WEIR_ENGINE_PASS_H
+
+#include "engine/backward.h"
+#include "engine/op.h"
+#include "engine/tape.h"
+
+enum {
+	WEIR_NEED_PATH = 1,   /* leads on to a target */
+	WEIR_NEED_TARGET = 2, /* is one: its gradient is asked for */
+};
+
+typedef struct weir_pass {
+	weir_ctx *w;
+	const weir_request *r;
+	int64_t first, n; /* nodes first .. n - 1 take part */
+	weir_tensor **g;  /* g[i - first]: gradient of node i so far, or NULL */
+	uint8_t *need;    /* need[i - first]: WEIR_NEED_; only of recorded nodes of a floating type */
+	double *norm;     /* norm[i - first]: its norm, where that is known already; NaN elsewhere. NULL: none is */
+	size_t g_bytes, norm_bytes, need_bytes;
+	int order;
+	bool watched;  /* there are hooks */
+	bool hooked;   /* a hook on the context wants the norm of every gradient */
+	bool measured; /* rules are to be asked for norms: hooked, or there is a parameter whose optimiser wants it */
+	bool again;    /* used-up gradients serve again: nobody else has seen them */
+	bool frees;    /* values go as soon as they are used up */
+	weir_tensor *spare[WEIR_MAX_RANK +
+			   1]; /* those, by rank, linked by `in`; with a value: little memory for one alike */
+	double *chunk;         /* room for weir_squares */
+	size_t chunk_bytes;
+	struct weir_staged { /* gradients for accumulators: handed over only when the pass is through */
+		weir_kept *k;
+		weir_tensor *grad;
+		double norm; /* or NaN */
+	} * staged;
+	int64_t n_staged, staged_capacity;
+} weir_pass;
+
+/* Does operand x of a node get a gradient? Operands are older than their node, so there is only a lower bound to look at. */
+static inline bool weir__on_path(const weir_pass *p, const weir_tensor *x)
+{
+	return x->index >= p->first && p->need[x->index - p->first];
+}
+
+static inline double weir__pass_norm(const weir_pass *p, int64_t index)
+{
+	return p->norm ? p->norm[index - p->first] : __builtin_nan("");
+}
+
+static inline void weir__pass_set_norm(weir_pass *p, int64_t index, double norm)
+{
+	if (p->norm) p->norm[index - p->first] = norm;
+}
+
+/* ---- pass_gradient.c ---- */
+
+/* May its memory be written in place? */
+static inline bool weir__exclusive(const weir_tensor *t)
+{
+	return t->store->refs == 1 && t->contiguous && !t->kept && !t->store->shared;
+}
+
+/* Memory for a gradient of x; the bad tensor on failure. */
+weir_tensor *weir__pass_gradient_new(weir_pass *p, const weir_tensor *x);
+static inline weir_tensor *weir__pass_gradient(weir_pass *p, const weir_tensor *x)
+{
+	weir_tensor *t = p->spare[x->rank];
+
+	if (!t || !t->store || !weir__alike(t, x)) return weir__pass_gradient_new(p, x);
+	p->spare[x->rank] = (weir_tensor *)(void *)t->in;
+	return t;
+}
+
+/* Gives a used-up gradient back. */
+void weir__pass_release(weir_pass *p, weir_tensor *g);
+static inline void weir__pass_drop(weir_pass *p, weir_tensor *g)
+{
+	enum { LITTLE = 1024 }; /* bytes */
+
+	if (p->again && g->op == &weir__op_input && !g->flags && !g->offset && g->store->size <= LITTLE &&
+	    weir__exclusive(g)) {
+		g->in = (weir_tensor **)(void *)p->spare[g->rank];
+		p->spare[g->rank] = g;
+	} else {
+		weir__pass_release(p, g);
+	}
+}
+
+/* Another header on the same memory. */
+weir_tensor *weir__pass_alias(weir_pass *p, weir_tensor *x);
+/* g as contiguous memory; it is given back where that is another. */
+weir_tensor *weir__pass_contiguous(weir_pass *p, weir_tensor *g);
+/* dst += x, in dst's memory. */
+void weir__add_into(weir_tensor *dst, const weir_tensor *x);
+/* g[index] += more. more is this pass's own. */
+bool weir__pass_accumulate(weir_pass *p, int64_t index, weir_tensor *more);
+
+/* Where a fused rule puts the gradient of operand x. */
+bool weir__pass_destination_copied(weir_pass *p, weir_tensor **slot, weir_grad_dst *dst);
+static inline bool weir__pass_destination(weir_pass *p, const weir_tensor *x, weir_grad_dst *dst)
+{
+	weir_tensor **slot = &p->g[x->index - p->first];
+
+	if (!*slot) {
+		weir_tensor *mine = weir__pass_gradient(p, x);
+
+		if (weir__is_bad(mine)) return false;
+		*slot = mine;
+		dst->mode = WEIR_DST_WRITE;
+		dst->data = mine->store->data;
+		return true;
+	}
+	if (!weir__exclusive(*slot)) return weir__pass_destination_copied(p, slot, dst);
+	dst->mode = WEIR_DST_ADD;
+	dst->data = weir__at(*slot);
+	return true;
+}
+
+/* ---- pass_rule.c ---- */
+
+/* Operands that most rules have at most. */
+enum { WEIR_FEW_OPERANDS = 8 };
+
+/* Hands the gradient gy of y on to its operands. False after reporting. */
+bool weir__pass_rule(weir_pass *p, weir_tensor *y, weir_tensor *gy);
+
+/* ---- pass_norm.c ---- */
+
+/* Will the rule of x take the norm of x's gradient? Then it runs before the hooks, which may be observers only. */
+bool weir__pass_measures(const weir_pass *p, const weir_tensor *x);
+/* A parameter whose norm its optimiser wants, hooks or not. */
+bool weir__pass_optimised(const weir_pass *p, const weir_tensor *x);
+/* A fused rule that is asked for the norms of what it writes: s has room for one for each operand, and one for gy. */
+bool weir__pass_ask_norms(weir_pass *p, const weir_tensor *y, const weir_tensor *gy, weir_grad_dst *dst,
+			  weir_squares *s);
+void weir__pass_note_norms(weir_pass *p, const weir_tensor *y, const weir_grad_dst *dst);
+
+/* ---- accumulator.c ---- */
+
+/* Puts a parameter's gradient aside. */
+bool weir__stage(weir_pass *p, weir_kept *k, weir_tensor *grad, double norm);
+/* Before anything is committed: a header for every accumulator, and memory of its own for every staged gradient. */
+bool weir__stage_room(weir_pass *p);
+/* Hands what was put aside to the accumulators. Cannot fail once there was room. */
+void weir__commit(weir_pass *p);
+
+#endif
