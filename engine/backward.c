@@ -31,14 +31,6 @@ static bool retained(const weir_pass *p, const weir_tensor *t)
 	return (t->flags & WEIR_T_RETAIN) && !beside(p->r);
 }
 
-static bool leads_on(const weir_pass *p, const weir_tensor *t)
-{
-	for (int i = 0; i < t->nin; i++) {
-		if (weir__on_path(p, t->in[i])) return !(t->op->flags & WEIR_OP_STOP);
-	}
-	return false;
-}
-
 static void mark_targets(weir_pass *p)
 {
 	for (int i = 0; i < p->r->nx; i++) {
@@ -49,22 +41,31 @@ static void mark_targets(weir_pass *p)
 	}
 }
 
+/* Of a node that is a parameter's leaf, or retained. */
+static uint8_t target(weir_pass *p, const weir_tensor *t)
+{
+	bool leaf = wanted_leaf(p, t);
+
+	if (leaf && weir__pass_optimised(p, t)) p->measured = true;
+	return leaf || retained(p, t) ? WEIR_NEED_TARGET : 0;
+}
+
 static void mark_needed(weir_pass *p)
 {
-	memset(p->need, 0, (size_t)(p->n - p->first));
+	weir_tensor *const *tape = p->w->tape + p->first;
+	int64_t nodes = p->n - p->first;
+
+	memset(p->need, 0, (size_t)nodes);
 	mark_targets(p);
 	p->measured = p->hooked;
-	for (int64_t i = p->first; i < p->n; i++) {
-		const weir_tensor *t = p->w->tape[i];
-		uint8_t *need = &p->need[i - p->first];
+	for (int64_t i = 0; i < nodes; i++) {
+		const weir_tensor *t = tape[i];
+		bool leads = false;
 
 		if (!t || !(t->flags & WEIR_T_RECORDED) || !weir__is_float(t->dtype)) continue;
-		if (wanted_leaf(p, t)) {
-			*need |= WEIR_NEED_TARGET;
-			if (weir__pass_optimised(p, t)) p->measured = true;
-		}
-		if (retained(p, t)) *need |= WEIR_NEED_TARGET;
-		if (leads_on(p, t)) *need |= WEIR_NEED_PATH;
+		if (t->kept || (t->flags & WEIR_T_RETAIN)) p->need[i] |= target(p, t);
+		for (int j = 0; j < t->nin && !leads; j++) leads = weir__on_path(p, t->in[j]);
+		if (leads && !(t->op->flags & WEIR_OP_STOP)) p->need[i] |= WEIR_NEED_PATH;
 	}
 }
 

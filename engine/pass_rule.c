@@ -18,12 +18,11 @@ static inline bool unchanged(const weir_tensor *v, uint32_t version)
 /* The first value that y's rule reads and that is not what it was, or NULL. */
 static inline const weir_tensor *lost_value(const weir_tensor *y)
 {
-	const weir_op *op = y->op;
+	uint32_t keeps = y->op->keeps;
 
-	if (!op->keeps) return NULL;
-	if ((op->keeps & WEIR_KEEP_OUT) && !unchanged(y, y->version)) return y;
-	for (int i = 0; i < y->nin; i++) {
-		if (weir__keeps_in(op, i) && !unchanged(y->in[i], y->in_version[i])) return y->in[i];
+	if ((keeps & WEIR_KEEP_OUT) && !unchanged(y, y->version)) return y;
+	for (int i = 0; i < y->nin && keeps > WEIR_KEEP_OUT; i++) {
+		if (weir__keeps_in(y->op, i) && !unchanged(y->in[i], y->in_version[i])) return y->in[i];
 	}
 	return NULL;
 }
