@@ -227,6 +227,7 @@ MAP_3(maximum_vjp_a, VV(share)(a, b, c, true))
 MAP_3(maximum_vjp_b, VV(share)(a, c, b, true))
 MAP_3(minimum_vjp_a, VV(share)(a, b, c, false))
 MAP_3(minimum_vjp_b, VV(share)(a, c, b, false))
+MAP_3(add_mul, VV(add)(a, VV(mul)(b, c)))
 
 /* 2 (gy x): 2 x could overflow. */
 VEC V VV(pow_2_vjp)(V gy, V x)

@@ -18,7 +18,7 @@ enum {
 	TILE = 32,    /* rows and columns of a transposed copy taken at a time */
 	GRAIN = 1024, /* a thread's share is a multiple of this many elements: whole cache lines of any type */
 	TURNED = 24,  /* what moving an element by tiles costs, beside its bytes */
-	INPUTS = 3,
+	INPUTS = WEIR_MAP_INPUTS,
 };
 
 /* DENSE: row-major without gaps. FLAT: all strides 0. */
@@ -432,11 +432,14 @@ static __attribute__((noinline)) void add_few(weir_map_fn *map, weir_map_fn *add
 
 void weir__map_dense_add(weir_map id, weir_dtype t, int64_t n, void *y, const void *const *x, const double *p)
 {
-	weir_map_fn *const(*map)[2] = weir__kernels()->map, *add = map[WEIR_MAP_add][t];
+	weir_map_fn *const(*map)[2] = weir__kernels()->map;
 
 	assert(n <= WEIR_FEW);
-	if (id == WEIR_MAP_copy) add(y, (const void *const[]){ y, x[0] }, n, NULL);
-	else add_few(map[id][t], add, y, x, n, p);
+	switch (id) {
+	case WEIR_MAP_copy: map[WEIR_MAP_add][t](y, (const void *const[]){ y, x[0] }, n, NULL); break;
+	case WEIR_MAP_mul: map[WEIR_MAP_add_mul][t](y, (const void *const[]){ y, x[0], x[1] }, n, NULL); break;
+	default: add_few(map[id][t], map[WEIR_MAP_add][t], y, x, n, p); break;
+	}
 }
 
 /* The few elements of weir__map_dense? False, and nothing done, where there is more to it. */
@@ -486,18 +489,19 @@ static void map_many(weir_map id, weir_dtype t, int rank, const int64_t *shape, 
 	if (j.gy_squares) j.gy_squares->done = j.gy_squares->hidden = true;
 }
 
-/* y += x is y = y + x: without the copy of x that y += f(x) would make. */
-static void add_to(weir_dtype t, int rank, const int64_t *shape, void *y, const weir_strided *x, weir_squares *s,
-		   int threads)
+/* y += f(x) as y = sum(y, x): in one pass, without the array of f(x) that is otherwise added block by block. */
+static void add_to(weir_map sum, weir_dtype t, int rank, const int64_t *shape, void *y, const weir_strided *x,
+		   weir_squares *s, int threads)
 {
 	int64_t dense[WEIR_MAX_RANK], step = 1;
+	weir_strided in[INPUTS] = { { y, dense } };
 
 	for (int d = rank - 1; d >= 0; d--) {
 		dense[d] = step;
 		step *= shape[d];
 	}
-	weir__map_squares(WEIR_MAP_add, t, rank, shape, y, WEIR_DST_WRITE, (const weir_strided[]){ { y, dense }, *x },
-			  NULL, s, threads);
+	for (int i = 1; weir__map_info[sum].inputs[i]; i++) in[i] = x[i - 1];
+	weir__map_squares(sum, t, rank, shape, y, WEIR_DST_WRITE, in, NULL, s, threads);
 }
 
 void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape, void *y, weir_dst_mode mode,
@@ -505,8 +509,8 @@ void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape
 {
 	assert(t == WEIR_F32 || t == WEIR_F64);
 	assert(mode != WEIR_DST_ADD || weir__map_info[id].output == 'T');
-	if (mode == WEIR_DST_ADD && id == WEIR_MAP_copy) {
-		add_to(t, rank, shape, y, x, s, threads);
+	if (mode == WEIR_DST_ADD && (id == WEIR_MAP_copy || id == WEIR_MAP_mul)) {
+		add_to(id == WEIR_MAP_mul ? WEIR_MAP_add_mul : WEIR_MAP_add, t, rank, shape, y, x, s, threads);
 		return;
 	}
 	if (mode == WEIR_DST_SKIP || (!s && map_few(id, t, rank, shape, y, mode, x, p))) return;

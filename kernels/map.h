@@ -33,7 +33,7 @@ void weir__map_squares(weir_map id, weir_dtype t, int rank, const int64_t *shape
 
 /* The same for at most WEIR_FEW elements, dense in every operand, and mode WRITE or ADD: straight to the kernel, because for so few all else costs
  * several times what the work does. */
-enum { WEIR_FEW = 256 };
+enum { WEIR_FEW = 256, WEIR_MAP_INPUTS = 3 };
 void weir__map_dense_add(weir_map id, weir_dtype t, int64_t n, void *y, const void *const *x, const double *p);
 static inline void weir__map_dense(weir_map id, weir_dtype t, int64_t n, void *y, weir_dst_mode mode,
 				   const void *const *x, const double *p)

@@ -246,6 +246,7 @@ static void check_flags(weir_map id, bool f64, const double *p)
 			/* These go through a product or power that a result of ordinary size may not show. */
 			if ((id == WEIR_MAP_pow_vjp || id == WEIR_MAP_div_vjp_b) && (!all_finite || wild(in, 3)))
 				continue;
+			if (id == WEIR_MAP_add_mul && !all_finite) continue;
 			if (id == WEIR_MAP_sqrt_vjp && fabs(in[1]) > (f64 ? DBL_MAX : (double)FLT_MAX) / 2) continue;
 			weir__fp_clear();
 			run(k, id, f64, out, i, 1, p);
@@ -257,7 +258,7 @@ static void check_flags(weir_map id, bool f64, const double *p)
 			if (nan != !!(flags & WEIR_FP_INVALID)) fail_at(k, id, f64, *p, i, y, y, "invalid flag");
 			if (inf != !!(flags & (WEIR_FP_DIVZERO | WEIR_FP_OVERFLOW)) && !nan && id != WEIR_MAP_fill)
 				fail_at(k, id, f64, *p, i, y, y, "divide-by-zero and overflow flags");
-			if ((flags & WEIR_FP_UNDERFLOW) && id != WEIR_MAP_pow_vjp &&
+			if ((flags & WEIR_FP_UNDERFLOW) && id != WEIR_MAP_pow_vjp && id != WEIR_MAP_add_mul &&
 			    !(fabs(y) <= (f64 ? DBL_MIN : (double)FLT_MIN)))
 				fail_at(k, id, f64, *p, i, y, y, "underflow flag");
 			if (flags && !all_finite && !nan)
@@ -277,7 +278,7 @@ static void test_flags(void **unused)
 /* The operations that C has, in the type itself. False: not one of them. */
 static bool exact(weir_map id, bool f64, const double *in, double *y)
 {
-	double a = in[0], b = in[1];
+	double a = in[0], b = in[1], c = in[2];
 	bool nan = isnan(a) || isnan(b);
 
 	switch (id) {
@@ -285,6 +286,7 @@ static bool exact(weir_map id, bool f64, const double *in, double *y)
 	case WEIR_MAP_add: *y = f64 ? a + b : (double)((float)a + (float)b); return true;
 	case WEIR_MAP_sub: *y = f64 ? a - b : (double)((float)a - (float)b); return true;
 	case WEIR_MAP_mul: *y = f64 ? a * b : (double)((float)a * (float)b); return true;
+	case WEIR_MAP_add_mul: *y = f64 ? a + b * c : (double)((float)a + (float)b * (float)c); return true;
 	case WEIR_MAP_div: *y = f64 ? a / b : (double)((float)a / (float)b); return true;
 	case WEIR_MAP_neg: *y = -a; return true;
 	case WEIR_MAP_abs: *y = fabs(a); return true;
@@ -319,7 +321,8 @@ static void test_exact_operations(void **unused)
 			make_inputs((weir_map)id, f64, MOST);
 			run(weir__kernels(), (weir_map)id, f64, y, 0, MOST, (const double[2]){ 0 });
 			for (int i = 0; i < MOST; i++) {
-				double in[3] = { get(inputs[0], i, f64), get(inputs[1], i, f64) },
+				double in[3] = { get(inputs[0], i, f64), get(inputs[1], i, f64),
+						 get(inputs[2], i, f64) },
 				       got = result(y, (weir_map)id, i, f64);
 
 				exact((weir_map)id, f64, in, &want);

@@ -172,8 +172,8 @@ static void check_layouts(weir_map id, weir_dtype t)
 
 static void test_layouts(void **unused)
 {
-	static const weir_map ids[] = { WEIR_MAP_add,       WEIR_MAP_affine, WEIR_MAP_fill,
-					WEIR_MAP_where,     WEIR_MAP_lt,     WEIR_MAP_where_vjp_a,
+	static const weir_map ids[] = { WEIR_MAP_add,       WEIR_MAP_affine, WEIR_MAP_fill, WEIR_MAP_mul,
+					WEIR_MAP_copy,      WEIR_MAP_where,  WEIR_MAP_lt,   WEIR_MAP_where_vjp_a,
 					WEIR_MAP_div_vjp_b, WEIR_MAP_tanh,   WEIR_MAP_pow };
 
 	(void)unused;
