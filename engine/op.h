@@ -49,12 +49,22 @@ static inline void weir__run_map(weir_map id, weir_tensor *y, const weir_tensor 
 }
 /* A forward function: into y, of its operands. */
 void weir__run_forward(weir_map id, weir_tensor *y, const double *p);
-/* Into the destination of a fused rule. Inline, so that its fields are passed on one by one: a copy of the struct, read back as a whole just after
- * its fields were written, would wait for them to reach the cache. */
+/* Into the destination of a fused rule. Inline, so that its fields are passed on one by one (a copy of the struct, read back as a whole just after
+ * its fields were written, would wait for them to reach the cache), and that few elements go straight to their kernel. The values of x are there:
+ * the pass has looked at those that the operation keeps. */
 static inline void weir__run_map_dst(weir_map id, const weir_tensor *like, weir_grad_dst dst,
 				     const weir_tensor *const *x, int n, const double *p)
 {
-	if (dst.mode != WEIR_DST_SKIP) weir__run_map_into(id, like, dst.mode, dst.data, dst.squares, x, n, p);
+	const void *at[WEIR_MAP_INPUTS];
+	bool dense = like->numel <= WEIR_FEW && !dst.squares;
+
+	if (dst.mode == WEIR_DST_SKIP) return;
+	for (int i = 0; i < n; i++) {
+		at[i] = weir__there(x[i]);
+		dense = dense && x[i]->contiguous;
+	}
+	if (dense) weir__map_dense(id, (weir_dtype)like->dtype, like->numel, dst.data, dst.mode, at, p);
+	else weir__run_map_into(id, like, dst.mode, dst.data, dst.squares, x, n, p);
 }
 
 /* A composed function: begin, operations, end(result). What is neither the result nor needed by a recorded rule goes back to

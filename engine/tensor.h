@@ -114,6 +114,12 @@ static inline bool weir__keeps_in(const weir_op *op, int i)
 	return i < 30 ? (op->keeps >> (i + 1)) & 1 : (op->keeps >> 31) & 1;
 }
 
+/* Address of the first element, of a tensor whose value is there. */
+static inline void *weir__there(const weir_tensor *t)
+{
+	return (char *)t->store->data + (size_t)t->offset * weir__size_of(t->dtype);
+}
+
 /* Address of the first element; NULL only where there is none. */
 static inline void *weir__at(const weir_tensor *t)
 {
