@@ -67,6 +67,7 @@ static void mark_needed(weir_pass *p)
 		for (int j = 0; j < t->nin && !leads; j++) leads = weir__on_path(p, t->in[j]);
 		if (leads && !(t->op->flags & WEIR_OP_STOP)) p->need[i] |= WEIR_NEED_PATH;
 	}
+	p->plain = !p->r->graph && !p->measured && !p->w->profile;
 }
 
 /* The lowest node that is asked for: nothing below it leads anywhere. So a vjp through one layer costs that layer, not the

@@ -33,6 +33,7 @@ typedef struct weir_pass {
 	bool watched;  /* there are hooks */
 	bool hooked;   /* a hook on the context wants the norm of every gradient */
 	bool measured; /* rules are to be asked for norms: hooked, or there is a parameter whose optimiser wants it */
+	bool plain;    /* fused rules are run, and no more: the pass is not recorded, not measured, not profiled */
 	bool again;    /* used-up gradients serve again: nobody else has seen them */
 	bool frees;    /* values go as soon as they are used up */
 	weir_tensor *spare[WEIR_MAX_RANK +
@@ -106,7 +107,7 @@ void weir__add_into(weir_tensor *dst, const weir_tensor *x);
 /* g[index] += more. more is this pass's own. */
 bool weir__pass_accumulate(weir_pass *p, int64_t index, weir_tensor *more);
 
-/* Where a fused rule puts the gradient of operand x. */
+/* Where a fused rule puts the gradient of operand x, and of each. */
 bool weir__pass_destination_copied(weir_pass *p, weir_tensor **slot, weir_grad_dst *dst);
 static inline bool weir__pass_destination(weir_pass *p, const weir_tensor *x, weir_grad_dst *dst)
 {
@@ -123,17 +124,54 @@ static inline bool weir__pass_destination(weir_pass *p, const weir_tensor *x, we
 	}
 	if (!weir__exclusive(*slot)) return weir__pass_destination_copied(p, slot, dst);
 	dst->mode = WEIR_DST_ADD;
-	dst->data = weir__at(*slot);
+	dst->data = weir__there(*slot);
+	return true;
+}
+
+static inline bool weir__pass_destinations(weir_pass *p, const weir_tensor *y, weir_grad_dst *dst)
+{
+	for (int i = 0; i < y->nin; i++) {
+		dst[i] = (weir_grad_dst){ .mode = WEIR_DST_SKIP };
+		if (weir__on_path(p, y->in[i]) && !weir__pass_destination(p, y->in[i], &dst[i])) return false;
+	}
 	return true;
 }
 
 /* ---- pass_rule.c ---- */
 
-/* Operands that most rules have at most. */
-enum { WEIR_FEW_OPERANDS = 8 };
+enum { WEIR_FEW_OPERANDS = 8 }; /* of an operation with a fused rule; the others are taken from the pool */
+
+/* The first value that y's rule reads and that is not what it was when y was made, or NULL. */
+static inline const weir_tensor *weir__lost_value(const weir_tensor *y)
+{
+	uint32_t keeps = y->op->keeps;
+
+	if ((keeps & WEIR_KEEP_OUT) && (!y->store || y->store->version != y->version)) return y;
+	for (int i = 0; i < y->nin && keeps > WEIR_KEEP_OUT; i++) {
+		const weir_tensor *x = y->in[i];
+
+		if (weir__keeps_in(y->op, i) && (!x->store || x->store->version != y->in_version[i])) return x;
+	}
+	return NULL;
+}
+
+static inline bool weir__pass_rule_fused(weir_pass *p, weir_tensor *y, const weir_tensor *gy)
+{
+	weir_grad_dst dst[WEIR_FEW_OPERANDS]; /* not cleared as a whole, which takes longer than a small rule */
+
+	if (!weir__pass_destinations(p, y, dst)) return false;
+	y->op->vjp_fused(y, gy, dst);
+	return !p->w->status;
+}
 
 /* Hands the gradient gy of y on to its operands. False after reporting. */
-bool weir__pass_rule(weir_pass *p, weir_tensor *y, weir_tensor *gy);
+bool weir__pass_rule_any(weir_pass *p, weir_tensor *y, weir_tensor *gy);
+static inline bool weir__pass_rule(weir_pass *p, weir_tensor *y, weir_tensor *gy)
+{
+	if (p->plain && y->op->vjp_fused && y->nin <= WEIR_FEW_OPERANDS && !weir__lost_value(y))
+		return weir__pass_rule_fused(p, y, gy);
+	return weir__pass_rule_any(p, y, gy);
+}
 
 /* ---- pass_norm.c ---- */
 

@@ -8,28 +8,9 @@
 #include "engine/profile.h"
 #include "kernels/squares.h"
 
-/* ---- the values that a rule reads: they must be there, and be what they were ---- */
-
-static inline bool unchanged(const weir_tensor *v, uint32_t version)
-{
-	return v->store && v->store->version == version;
-}
-
-/* The first value that y's rule reads and that is not what it was, or NULL. */
-static inline const weir_tensor *lost_value(const weir_tensor *y)
-{
-	uint32_t keeps = y->op->keeps;
-
-	if ((keeps & WEIR_KEEP_OUT) && !unchanged(y, y->version)) return y;
-	for (int i = 0; i < y->nin && keeps > WEIR_KEEP_OUT; i++) {
-		if (weir__keeps_in(y->op, i) && !unchanged(y->in[i], y->in_version[i])) return y->in[i];
-	}
-	return NULL;
-}
-
 bool weir_is_intact(const weir_tensor *y)
 {
-	return y && !weir_is_bad(y) && !lost_value(y);
+	return y && !weir_is_bad(y) && !weir__lost_value(y);
 }
 
 static bool refuse_lost(const weir_tensor *y, const weir_tensor *v, const char *who)
@@ -50,33 +31,12 @@ static bool refuse_lost(const weir_tensor *y, const weir_tensor *v, const char *
 	return false;
 }
 
-/* ---- fused ---- */
-
-/* dst is not cleared as a whole, which takes longer than a small rule. */
-static inline bool destinations(weir_pass *p, const weir_tensor *y, weir_grad_dst *dst)
-{
-	for (int i = 0; i < y->nin; i++) {
-		dst[i] = (weir_grad_dst){ .mode = WEIR_DST_SKIP };
-		if (weir__on_path(p, y->in[i]) && !weir__pass_destination(p, y->in[i], &dst[i])) return false;
-	}
-	return true;
-}
-
-static bool run_fused(weir_pass *p, weir_tensor *y, const weir_tensor *gy)
-{
-	weir_grad_dst dst[WEIR_FEW_OPERANDS];
-
-	if (!destinations(p, y, dst)) return false;
-	y->op->vjp_fused(y, gy, dst);
-	return !p->w->status;
-}
-
 static bool run_fused_measured(weir_pass *p, weir_tensor *y, const weir_tensor *gy)
 {
 	weir_grad_dst dst[WEIR_FEW_OPERANDS];
 	weir_squares squares[WEIR_FEW_OPERANDS + 1];
 
-	if (!destinations(p, y, dst) || !weir__pass_ask_norms(p, y, gy, dst, squares)) return false;
+	if (!weir__pass_destinations(p, y, dst) || !weir__pass_ask_norms(p, y, gy, dst, squares)) return false;
 	y->op->vjp_fused(y, gy, dst);
 	weir__pass_note_norms(p, y, dst);
 	return !p->w->status;
@@ -145,9 +105,8 @@ static bool run_operations(weir_pass *p, weir_tensor *y, weir_tensor *gy)
 	return ok;
 }
 
-/* Takes over the node's name, line and scope, so that what the rule makes can be traced back. Apart, so that a fused rule does not pay for
- * it. */
-static __attribute__((noinline)) bool run_traced(weir_pass *p, weir_tensor *y, weir_tensor *gy)
+/* Takes over the node's name, line and scope, so that what the rule makes can be traced back. */
+static bool run_traced(weir_pass *p, weir_tensor *y, weir_tensor *gy)
 {
 	weir_ctx *w = p->w;
 	const char *here = w->here, *outer = w->outer;
@@ -181,26 +140,21 @@ static __attribute__((noinline)) bool run_traced(weir_pass *p, weir_tensor *y, w
 
 /* ---- either ---- */
 
-static inline bool run(weir_pass *p, weir_tensor *y, weir_tensor *gy)
+static bool run(weir_pass *p, weir_tensor *y, weir_tensor *gy)
 {
-	const weir_tensor *lost = lost_value(y);
+	const weir_tensor *lost = weir__lost_value(y);
 
 	if (lost) return refuse_lost(y, lost, p->r->who);
 	if (p->r->graph || !y->op->vjp_fused || y->nin > WEIR_FEW_OPERANDS) return run_traced(p, y, gy);
-	return p->measured ? run_fused_measured(p, y, gy) : run_fused(p, y, gy);
+	return p->measured ? run_fused_measured(p, y, gy) : weir__pass_rule_fused(p, y, gy);
 }
 
-static __attribute__((noinline)) bool run_profiled(weir_pass *p, weir_tensor *y, weir_tensor *gy)
+bool weir__pass_rule_any(weir_pass *p, weir_tensor *y, weir_tensor *gy)
 {
 	bool ok;
 
 	weir__span_begin(p->w);
 	ok = run(p, y, gy);
-	weir__span_end_of(p->w, WEIR_SPAN_GRADIENT, y->op, y, needed(p, y));
+	weir__span_end_of(p->w, WEIR_SPAN_GRADIENT, y->op, y, p->w->profile ? needed(p, y) : 0);
 	return ok;
-}
-
-bool weir__pass_rule(weir_pass *p, weir_tensor *y, weir_tensor *gy)
-{
-	return p->w->profile ? run_profiled(p, y, gy) : run(p, y, gy);
 }
