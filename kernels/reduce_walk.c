@@ -128,7 +128,8 @@ OWN_FRAME static void columns_chunk(const weir_red_job *j, weir_red_cursor *c, i
 	bool smallest = j->op == WEIR_RED_amin;
 
 	for (int64_t l = 0; l < cols; l++) key[l] = smallest ? INT64_MAX : INT64_MIN;
-	if (!j->keyed && n < WEIR_LANES) memset(lane[n], 0, (size_t)(WEIR_LANES - n) * sizeof(lane[0]));
+	for (int64_t l = n; l < WEIR_LANES && !j->keyed; l++)
+		memset(lane[l], 0, (size_t)((cols + 7) / 8 * 8) * sizeof(double));
 	for (int64_t i = 0; i < n; i += take) {
 		const void *p = c->p;
 		int64_t stride = j->rstride[j->rrank - 1];
