@@ -164,12 +164,18 @@ static inline bool weir__pass_rule_fused(weir_pass *p, weir_tensor *y, const wei
 	return !p->w->status;
 }
 
+/* Has y a fused rule, and is it the better one? */
+static inline bool weir__pass_fuses(const weir_tensor *y)
+{
+	return y->op->vjp_fused && y->nin <= WEIR_FEW_OPERANDS &&
+	       (!(y->op->flags & WEIR_OP_SHARES) || y->numel <= WEIR_FEW);
+}
+
 /* Hands the gradient gy of y on to its operands. False after reporting. */
 bool weir__pass_rule_any(weir_pass *p, weir_tensor *y, weir_tensor *gy);
 static inline bool weir__pass_rule(weir_pass *p, weir_tensor *y, weir_tensor *gy)
 {
-	if (p->plain && y->op->vjp_fused && y->nin <= WEIR_FEW_OPERANDS && !weir__lost_value(y))
-		return weir__pass_rule_fused(p, y, gy);
+	if (p->plain && weir__pass_fuses(y) && !weir__lost_value(y)) return weir__pass_rule_fused(p, y, gy);
 	return weir__pass_rule_any(p, y, gy);
 }
 

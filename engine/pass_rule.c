@@ -145,7 +145,7 @@ static bool run(weir_pass *p, weir_tensor *y, weir_tensor *gy)
 	const weir_tensor *lost = weir__lost_value(y);
 
 	if (lost) return refuse_lost(y, lost, p->r->who);
-	if (p->r->graph || !y->op->vjp_fused || y->nin > WEIR_FEW_OPERANDS) return run_traced(p, y, gy);
+	if (p->r->graph || !weir__pass_fuses(y)) return run_traced(p, y, gy);
 	return p->measured ? run_fused_measured(p, y, gy) : weir__pass_rule_fused(p, y, gy);
 }
 

@@ -100,15 +100,21 @@ static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[
 	gx[0] = weir_reshape(gy, y->in[0]->rank, y->in[0]->shape);
 }
 
+static void vjp_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[])
+{
+	weir__run_map_dst(WEIR_MAP_copy, y, dst[0], &gy, 1, NULL);
+}
+
 const weir_op weir_op_reshape = {
 	.name = "reshape",
 	.arity = 1,
-	.flags = WEIR_OP_VIEW,
+	.flags = WEIR_OP_VIEW | WEIR_OP_SHARES,
 	.attr_size = sizeof(weir_extents_attr),
 	.fields = fields,
 	.shape = shape,
 	.forward = forward,
 	.vjp = vjp,
+	.vjp_fused = vjp_fused,
 };
 
 weir_tensor *weir_reshape(weir_tensor *x, int rank, const int64_t *extents)
