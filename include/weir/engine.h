@@ -263,8 +263,8 @@ enum {
 	WEIR_NO_HOOKS = 4,     /* call no hooks: for measuring beside what the user measures */
 };
 
-/* Adds d loss / d p to the accumulator of every parameter p that loss (one element) depends on. May run
- * again on the same tape. A failing backward leaves all accumulators as they were. */
+/* Adds d loss / d p to the accumulator of every parameter p that loss (one element) depends on and that is not frozen; where there is
+ * none, that is no error. May run again on the same tape. A failing backward leaves all accumulators as they were. */
 WEIR_API void weir_backward(weir_tensor *loss);
 
 /* gxs[i] = d y / d xs[i], for y with one element. Nothing is accumulated. Results belong to the tape. */
