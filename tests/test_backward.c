@@ -59,19 +59,51 @@ static void used_twice(void **state)
 	close_clean(w);
 }
 
-/* A gradient that passes through unchanged to two places is two gradients, whatever is added to one of them. */
+/* A gradient that passes through unchanged to two places is two gradients, whatever is added to one of them; few elements are copied, more of
+ * them shared. */
 static void shared_gradients(void **state)
 {
-	weir_ctx *w = open_quiet(true);
-	weir_tensor *a = weir_full(w, WEIR_F64, SHAPE(3), 1), *b = weir_full(w, WEIR_F64, SHAPE(3), 2), *s, *y, *g[3];
+	(void)state;
+	for (int64_t n = 255; n < 259; n++) {
+		weir_ctx *w = open_quiet(true);
+		weir_tensor *a = weir_full(w, WEIR_F64, SHAPE(n), 1), *b = weir_full(w, WEIR_F64, SHAPE(n), 2), *s, *y,
+			    *g[3];
+
+		s = weir_add(a, b); /* the gradient of s goes to a and b as it is */
+		y = weir_sum_all(weir_add(weir_mul(a, a), weir_add(s, weir_reshape(s, 1, &n))));
+		assert_true(weir_grad(y, (weir_tensor *[]){ a, b, s }, 3, g, 0));
+		for (int k = 0; k < 3; k++) {
+			double want[258];
+
+			for (int i = 0; i < 258; i++) want[i] = k ? 2 : 4;
+			expect_values(g[k], n, want);
+		}
+		close_clean(w);
+	}
+}
+
+/* Used-up gradients serve again: for others of their shape as they are, for others of their rank by their header alone. */
+static void shapes_in_turn(void **state)
+{
+	weir_options o;
+	weir_tensor *p, *x;
+	weir_ctx *w;
 
 	(void)state;
-	s = weir_add(a, b); /* the gradient of s goes to a and b as it is */
-	y = weir_sum_all(weir_add(weir_mul(a, a), weir_add(s, weir_reshape(s, 1, (int64_t[]){ 3 }))));
-	assert_true(weir_grad(y, (weir_tensor *[]){ a, b, s }, 3, g, 0));
-	expect_values(g[0], 3, (double[]){ 4, 4, 4 });
-	expect_values(g[1], 3, (double[]){ 2, 2, 2 });
-	expect_values(g[2], 3, (double[]){ 2, 2, 2 });
+	weir_options_init(&o);
+	o.check_stale = false; /* which uses no header again */
+	w = weir_open(&o);
+	p = weir_param_new(w, "p", WEIR_F64, 1, (int64_t[]){ 6 });
+	assert_true(weir_write_f64(p, (double[]){ 1, 2, 3, 4, 5, 6 }, 6));
+	x = p;
+	for (int k = 1; k < 4; k++) { /* k x, by way of shapes of both ranks and of two sizes */
+		weir_tensor *m = weir_affine(weir_reshape(x, 2, (int64_t[]){ k, 6 / k }), k, 0);
+
+		m = weir_concat((weir_tensor *[]){ m, weir_neg(m) }, 2, 0);
+		x = weir_reshape(weir_slice(weir_affine(m, 1, 0), 0, 0, k, 1), 1, (int64_t[]){ 6 });
+	}
+	weir_backward(weir_sum_all(weir_mul(x, x))); /* Σ (6 p)² */
+	expect_values(weir_grad_of(p), 6, (double[]){ 72, 144, 216, 288, 360, 432 });
 	close_clean(w);
 }
 
@@ -123,7 +155,7 @@ static void failing_backward_leaves_accumulators(void **state)
 static void refusals(void **state)
 {
 	weir_ctx *w = open_quiet(true);
-	weir_tensor *x = weir_full(w, WEIR_F64, SHAPE(3), 2), *g, *y, *i = weir_zeros(w, WEIR_I64, SHAPE(2));
+	weir_tensor *x = weir_full(w, WEIR_F64, SHAPE(3), 2), *g, *y, *i = weir_zeros(w, WEIR_I64, SHAPE(2)), *both[2];
 
 	(void)state;
 	weir_backward(x);
@@ -132,9 +164,12 @@ static void refusals(void **state)
 	expect_error(w, WEIR_ERR_DTYPE, NULL);
 	weir_no_grad_begin(w);
 	y = weir_sum_all(weir_mul(x, x));
+	g = weir_full(w, WEIR_F64, SHAPE(3), 5);
 	weir_no_grad_end(w);
 	weir_backward(y);
 	expect_error(w, WEIR_ERR_GRADIENT, "without recording", NULL);
+	assert_false(weir_grad(weir_sum_all(weir_mul(x, g)), (weir_tensor *[]){ x, g }, 2, both, 0));
+	expect_error(w, WEIR_ERR_GRADIENT, "depend", "xs[1]", NULL); /* the same as when it is asked for alone */
 	y = weir_sum_all(weir_detach(x));
 	assert_false(weir_grad(y, &x, 1, &g, 0));
 	expect_error(w, WEIR_ERR_GRADIENT, "depend", NULL);
@@ -688,6 +723,7 @@ int main(void)
 		cmocka_unit_test(two_backwards_on_one_tape),
 		cmocka_unit_test(used_twice),
 		cmocka_unit_test(shared_gradients),
+		cmocka_unit_test(shapes_in_turn),
 		cmocka_unit_test(update_with_a_live_tape),
 		cmocka_unit_test(failing_backward_leaves_accumulators),
 		cmocka_unit_test(refusals),
