@@ -11,6 +11,7 @@
 #include "engine/hook.h"
 #include "engine/pass.h"
 #include "engine/profile.h"
+#include "kernels/squares.h"
 
 /* ---- which nodes take part ---- */
 
@@ -46,7 +47,7 @@ static uint8_t target(weir_pass *p, const weir_tensor *t)
 {
 	bool leaf = wanted_leaf(p, t);
 
-	if (leaf && weir__pass_optimised(p, t)) p->measured = true;
+	if (leaf && t->numel >= WEIR_CHUNK && weir__pass_optimised(p, t)) p->measured = true;
 	return leaf || retained(p, t) ? WEIR_NEED_TARGET : 0;
 }
 

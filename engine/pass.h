@@ -7,8 +7,8 @@
  *   accumulator.c    what parameters keep of it
  *
  * A gradient tensor in g[] is a header of its own, so that its storage tells by its count whether it may be added to in place. Of a
- * pass's gradients few are alive at a time: headers of those that are used up serve again, with their memory, if that is little. So a
- * tape of many small nodes makes none. What every node goes through stands here, inline. */
+ * pass's gradients few are alive at a time: headers of those that are used up serve again, with their memory, if that is little, so that
+ * a long tape needs few. What every node goes through stands here, inline. */
 #ifndef WEIR_ENGINE_PASS_H
 #define WEIR_ENGINE_PASS_H
 
@@ -32,13 +32,13 @@ typedef struct weir_pass {
 	int order;
 	bool watched;  /* there are hooks */
 	bool hooked;   /* a hook on the context wants the norm of every gradient */
-	bool measured; /* rules are to be asked for norms: hooked, or there is a parameter whose optimiser wants it */
+	bool measured; /* rules are to be asked for norms, by hooks or for an optimiser */
 	bool plain;    /* fused rules are run, and no more: the pass is not recorded, not measured, not profiled */
 	bool again;    /* used-up gradients serve again: nobody else has seen them */
 	bool frees;    /* values go as soon as they are used up */
-	weir_tensor *spare[WEIR_MAX_RANK +
-			   1]; /* those, by rank, linked by `in`; with a value: little memory for one alike */
-	double *chunk;         /* room for weir_squares */
+	/* Those, by rank, linked by `in`. One that still has a value has little, which serves one alike. */
+	weir_tensor *spare[WEIR_MAX_RANK + 1];
+	double *chunk; /* room for weir_squares */
 	size_t chunk_bytes;
 	struct weir_staged { /* gradients for accumulators: handed over only when the pass is through */
 		weir_kept *k;
