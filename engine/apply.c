@@ -14,32 +14,10 @@ const char *weir__who(weir_ctx *w, const weir_op *op)
 	return w->who;
 }
 
-/* ---- the operands ---- */
-
-static __attribute__((noinline)) weir_tensor *kept_node(weir_ctx *w, const weir_op *op, weir_tensor *x)
-{
-	weir_tensor *node = weir__operand(w, x);
-	weir_text_buf text;
-
-	if (node->store) return node;
-	weir_fail(
-		w, WEIR_ERR_STALE,
-		"%s: what stands in for %s is gone: it was dropped or rewound, its tape was reset, or its value released; weir_substitute_end() comes before that",
-		weir__who(w, op), weir__describe(x, &text));
-	return NULL;
-}
-
-/* Of a kept tensor its node on the tape, or what stands in for it; x itself otherwise. NULL after reporting. */
-static inline weir_tensor *node_of(weir_ctx *w, const weir_op *op, weir_tensor *x)
-{
-	weir_tensor *node = weir__present_node(x);
-
-	return node ? node : kept_node(w, op, x);
-}
-
 /* ---- the result ---- */
 
-/* Its header, made here and now: contiguous, without storage; operands, their versions and a copy of the attributes lie behind it. */
+/* Its header, made here and now: contiguous, without storage; operands, their versions and a copy of the attributes lie behind it. NULL where an
+ * operand has no node yet. */
 static inline __attribute__((always_inline)) weir_tensor *node_new(weir_ctx *w, const weir_op *op,
 								   weir_tensor *const *in, int n, const void *attr,
 								   int dtype, int rank, const int64_t *shape)
@@ -58,9 +36,9 @@ static inline __attribute__((always_inline)) weir_tensor *node_new(weir_ctx *w, 
 	y->in_version = (uint32_t *)(void *)(y->in + n);
 	y->nin = n;
 	for (int i = 0; i < n; i++) {
-		weir_tensor *x = node_of(w, op, in[i]);
+		weir_tensor *x = weir__present_operand(in[i]);
 
-		if (!x) return w->bad;
+		if (!x) return NULL;
 		y->in[i] = x;
 		y->in_version[i] = x->store->version;
 		if (x->order > y->order) y->order = x->order;
@@ -118,17 +96,32 @@ static weir_tensor *by_rule(weir_ctx *w, const weir_op *op, weir_tensor *const *
 	return y;
 }
 
+/* Of kept tensors the node on the tape, or what stands in for them. False after reporting. */
+static bool find_nodes(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, weir_tensor **nodes)
+{
+	weir_text_buf text;
+
+	for (int i = 0; i < n; i++) {
+		nodes[i] = weir__operand(w, in[i]);
+		if (nodes[i]->store) continue;
+		weir_fail(
+			w, WEIR_ERR_STALE,
+			"%s: what stands in for %s is gone: it was dropped or rewound, its tape was reset, or its value released; weir_substitute_end() comes before that",
+			weir__who(w, op), weir__describe(in[i], &text));
+		return false;
+	}
+	return true;
+}
+
 static __attribute__((noinline)) weir_tensor *shaped(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n,
 						     const void *attr)
 {
 	enum { FEW = 8 };
 	weir_tensor *few[FEW], **nodes = few, *y = w->bad;
 	size_t bytes = (size_t)n * sizeof *in;
-	int found = 0;
 
 	if (n > FEW && !(nodes = weir__pool_take(w, &bytes))) return w->bad;
-	while (found < n && (nodes[found] = node_of(w, op, in[found]))) found++;
-	if (found == n) y = by_rule(w, op, nodes, n, attr);
+	if (find_nodes(w, op, in, n, nodes)) y = by_rule(w, op, nodes, n, attr);
 	if (nodes != few) weir__pool_give(w, nodes, bytes);
 	return y;
 }
@@ -146,11 +139,11 @@ static void record(weir_tensor *y, const weir_op *op)
 static weir_tensor *apply(weir_ctx *w, const weir_op *op, weir_tensor *const *in, int n, const void *attr)
 {
 	bool flags = w->forward_hooks && weir__hooks_want_flags(w);
-	weir_tensor *y;
+	weir_tensor *y = NULL;
 
 	if (op->shape == weir_same_shape && op->forward && !w->given && weir__all_alike(in, n))
 		y = node_new(w, op, in, n, attr, in[0]->dtype, in[0]->rank, in[0]->shape);
-	else y = shaped(w, op, in, n, attr);
+	if (!y) y = shaped(w, op, in, n, attr);
 	if (weir__is_bad(y)) return y;
 	if (flags && weir__fp_flags()) weir__fp_clear();
 	if (!y->store) {

@@ -10,38 +10,29 @@ static inline size_t weir__header_bytes(int rank)
 	return sizeof(weir_tensor) + 2 * (size_t)rank * sizeof(int64_t);
 }
 
-/* Fills a header's place; strides are those of a contiguous tensor, shape is one that weir__numel accepts. Every field is named: then each is
- * stored once, where a partial list would have the compiler clear all of the header first by a slow loop. */
+/* Fills a header's place, but for what weir__header_alone fills; strides are those of a contiguous tensor, shape is one that weir__numel accepts.
+ * Field by field, so that each is stored once: what is written as one struct is cleared as a whole first. */
 static inline void weir__header_init(weir_tensor *t, weir_ctx *w, const weir_op *op, int dtype, int rank,
 				     const int64_t *shape)
 {
 	int64_t step = 1, numel = 1;
 
-	*t = (weir_tensor){ .ctx = w,
-			    .store = NULL,
-			    .offset = 0,
-			    .numel = 0,
-			    .shape = (int64_t *)(t + 1),
-			    .stride = (int64_t *)(t + 1) + rank,
-			    .op = op,
-			    .attr = NULL,
-			    .in = NULL,
-			    .in_version = NULL,
-			    .name = NULL,
-			    .here = NULL,
-			    .kept = NULL,
-			    .life = w->life,
-			    .version = 0,
-			    .index = -1,
-			    .origin = -1,
-			    .scope = 0,
-			    .call = 0,
-			    .flags = 0,
-			    .dtype = (uint8_t)dtype,
-			    .rank = (uint8_t)rank,
-			    .contiguous = 1,
-			    .order = 0,
-			    .nin = 0 };
+	t->ctx = w;
+	t->store = NULL;
+	t->offset = 0;
+	t->shape = (int64_t *)(t + 1);
+	t->stride = (int64_t *)(t + 1) + rank;
+	t->op = op;
+	t->attr = NULL;
+	t->name = NULL;
+	t->kept = NULL;
+	t->life = w->life;
+	t->version = 0;
+	t->index = -1;
+	t->flags = 0;
+	t->dtype = (uint8_t)dtype;
+	t->rank = (uint8_t)rank;
+	t->contiguous = 1;
 	for (int i = rank - 1; i >= 0; i--) {
 		t->shape[i] = shape[i];
 		t->stride[i] = step;
@@ -49,6 +40,18 @@ static inline void weir__header_init(weir_tensor *t, weir_ctx *w, const weir_op 
 		if (shape[i]) step *= shape[i];
 	}
 	t->numel = numel;
+}
+
+/* The rest, of a tensor that no operation made. */
+static inline void weir__header_alone(weir_tensor *t)
+{
+	t->in = NULL;
+	t->in_version = NULL;
+	t->nin = 0;
+	t->here = NULL;
+	t->scope = t->call = 0;
+	t->origin = -1;
+	t->order = 0;
 }
 
 /* The bad tensor after reporting. */

@@ -141,7 +141,7 @@ static inline bool few_dense(const weir_tensor *like, const weir_tensor *const *
 	if (like->numel > WEIR_FEW) return false;
 	for (int i = 0; i < n; i++) {
 		if (!x[i]->contiguous) return false;
-		at[i] = weir__at(x[i]);
+		at[i] = weir__there(x[i]);
 	}
 	return true;
 }

@@ -308,12 +308,11 @@ weir_tensor *weir__node_of(weir_tensor *t)
 
 weir_tensor *weir__operand(weir_ctx *w, weir_tensor *t)
 {
-	weir_tensor *leaf = weir__present_node(t);
+	weir_tensor *leaf = weir__present_operand(t);
 	weir_kept *k = t->kept;
 
 	if (leaf || !k) return leaf ? leaf : t;
 	if (k->substitute) return weir__operand(w, k->substitute);
-	if (!weir_is_recording(w)) return t;
 	leaf = weir__tensor_view(t, k->param ? &weir__op_param : &weir__op_input, t->rank, t->shape, t->stride, 0);
 	if (weir_is_bad(leaf)) return leaf;
 	leaf->flags |= WEIR_T_RECORDED;

@@ -19,12 +19,14 @@ static inline bool weir__tape_push(weir_ctx *w, weir_tensor *t)
 /* The node that stands for t on this tape: t itself, or the leaf of a kept tensor (made if it is new). */
 weir_tensor *weir__operand(weir_ctx *w, weir_tensor *t);
 /* The same where that takes no more than a look; else NULL. */
-static inline weir_tensor *weir__present_node(weir_tensor *t)
+static inline weir_tensor *weir__present_operand(weir_tensor *t)
 {
 	const weir_kept *k = t->kept;
 
 	if (!(t->flags & WEIR_T_KEPT)) return t;
-	return k && k->leaf && k->leaf_life == t->ctx->life && !k->substitute ? k->leaf : NULL;
+	if (!k || k->substitute) return NULL;
+	if (k->leaf && k->leaf_life == t->ctx->life) return k->leaf;
+	return t->ctx->no_grad ? t : NULL;
 }
 /* The node that stands for t if there is one, without making it. */
 weir_tensor *weir__node_of(weir_tensor *t);

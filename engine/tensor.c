@@ -152,6 +152,7 @@ static weir_tensor *header_new(weir_ctx *w, const weir_op *op, int dtype, int ra
 
 	if (!t) return w->bad;
 	weir__header_init(t, w, op, dtype, rank, shape);
+	weir__header_alone(t);
 	return weir__onto_tape(w, t);
 }
 
@@ -160,6 +161,7 @@ void weir__header_again(weir_tensor *t, const weir_tensor *like)
 	int32_t index = t->index;
 
 	weir__header_init(t, t->ctx, &weir__op_input, like->dtype, like->rank, like->shape);
+	weir__header_alone(t);
 	t->index = index;
 }
 
@@ -215,6 +217,7 @@ weir_tensor *weir__kept_new(weir_ctx *w, int dtype, int rank, const int64_t *sha
 		return w->bad;
 	}
 	weir__header_init(t, w, &weir__op_input, dtype, rank, shape);
+	weir__header_alone(t);
 	t->life = WEIR_LIFE_KEPT;
 	t->flags = WEIR_T_KEPT;
 	*k = (weir_kept){ .t = t, .next = w->kept };
