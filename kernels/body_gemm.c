@@ -6,7 +6,8 @@
  * one function for each pair and no lane is spent on rows that aren't there: AVX-512 has 1 to 14 rows by 1 to 16
  * vectors, AVX2 1 to 6 by 1 to 4 (of two registers). A tile of few rows is wider, or its multipliers would wait for
  * each other. A is read in place whatever its strides: rows go in threes, one pointer each, which is what fits
- * into an x86 address (p, p + s, p + 2 s). In the generic kernels the same are plain loops over up to 8 rows.
+ * into an x86 address (p, p + s, p + 2 s). Where the steps of B lie next to each other and few rows read it, its vectors are
+ * made in registers, a few steps at a time, and used at once. In the generic kernels the same are plain loops over up to 8 rows.
  *
  * The file includes itself for f32 and for f64. It is long for the lists of rows and vectors that make the functions. */
 #ifndef REAL
@@ -17,8 +18,8 @@
 #include "kernels/gemm.h"
 #include "kernels/vec.h"
 
-/* WIDTHS: by the number of rows, the widest tile, in vectors. TURNED_ROWS: the most rows of a tile whose B is turned in registers; so
- * many take two vectors of it at a time. */
+/* WIDTHS: by the number of rows, the widest tile, in vectors. TURNED_ROWS: so many rows at most read a B that is turned in
+ * registers; up to TURNED_PAIRS of them take two vectors at a time. */
 #if defined(WEIR_KERN_AVX512)
 enum { MR = 14, LANES_A = 16, MAX_K = 384, TURNED_ROWS = 8, TURNED_PAIRS = 4 };
 #define WIDTHS 0, 16, 8, 4, 4, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2
