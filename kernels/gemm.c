@@ -63,6 +63,16 @@ static const char *panel_b(const place *s, int64_t j, int64_t cols)
 	return p->b_once || p->b_placed ? s->b : s->b + (j - s->j0) * s->steps * p->size;
 }
 
+static char *in_c(const place *s, int64_t i, int64_t j)
+{
+	return s->p->c + (i * s->p->g->crs + j) * s->p->size;
+}
+
+static char *in_sums(const place *s, int64_t i, int64_t j)
+{
+	return s->sums + ((i - s->i0) * s->p->nc + (j - s->j0)) * s->p->size;
+}
+
 /* The tiles of the panel of rows i..i+rows. */
 static void do_panel(const place *s, int64_t i, int64_t rows)
 {
@@ -81,14 +91,11 @@ static void do_panel(const place *s, int64_t i, int64_t rows)
 		t.a = s->a, t.a_rs = 1, t.a_ks = kernel->lanes_a;
 	}
 	for (int64_t j = s->j0; j < s->j0 + s->cols; j += t.cols) {
-		char *sums = s->sums + ((i - s->i0) * p->nc + (j - s->j0)) * p->size;
-		char *c = p->c + (i * g->crs + j) * p->size;
-
 		t.cols = next_columns(p, s->j0 + s->cols - j);
 		t.b = panel_b(s, j, t.cols);
 		t.b_stride = p->b_turned ? p->b.lane : placed(p, t.cols) ? p->b.step : p->nr;
-		t.to = to_sums ? sums : c;
-		t.from = s->first ? NULL : p->sums_apart ? sums : c;
+		t.to = to_sums ? in_sums(s, i, j) : in_c(s, i, j);
+		t.from = s->first ? NULL : p->sums_apart ? in_sums(s, i, j) : in_c(s, i, j);
 		if (s->last && !to_sums && g->bias) t.bias = (const char *)g->bias + j * p->size;
 		kernel->tile(&t);
 	}
@@ -101,9 +108,9 @@ static void turn(const place *s, int64_t i, int64_t end)
 	const weir_gemm *g = p->g;
 	weir_gemm_turn t = { .rows = end - i,
 			     .cols = s->cols,
-			     .from = s->sums + (i - s->i0) * p->nc * p->size,
+			     .from = in_sums(s, i, s->j0),
 			     .from_rs = p->nc,
-			     .to = p->c + (s->j0 * g->crs + i) * p->size,
+			     .to = in_c(s, s->j0, i),
 			     .to_rs = g->crs,
 			     .add = g->mode == WEIR_DST_ADD,
 			     .bias = g->bias ? (const char *)g->bias + i * p->size : NULL };
