@@ -17,6 +17,7 @@ enum {
 	FAR_BYTES = 1 << 20,    /* a B of more doesn't stay in the second-level cache, and reading it counts */
 	PLACED_ROWS = 256,      /* so few rows of A are not worth a copy of B */
 	SUM_BYTES = 256 * 1024, /* of partial sums in the workspace */
+	SUM_ROWS = 256,         /* so many rows of them, where there are so many */
 	SET_BYTES = 4096,       /* lines at this distance share a few sets of a cache */
 	CROWDED_ROWS = 8,       /* so many of them stay in the first-level cache */
 };
@@ -129,16 +130,21 @@ static int64_t steps(const weir_gemm_plan *p, int64_t cols)
 /* What is packed, and the blocks, of a thread with rows x cols of C; cols is a multiple of nr. */
 static void choose_blocks(weir_gemm_plan *p, int64_t rows, int64_t cols)
 {
-	int64_t of_k;
+	int64_t of_k, tall, fit;
 
 	p->b_once = rows <= p->panel;
 	p->a_packed = cols > 2 * p->nr && p->a.step != 1 && p->a.lane != 1;
 	p->kc = steps(p, cols);
 	of_k = p->kc * p->size;
 	p->nc = p->b_once || cols * of_k <= B_BYTES ? cols : round_up(even(cols, B_BYTES / of_k), p->nr);
-	p->sums_apart = p->flipped || (p->g->mode == WEIR_DST_ADD && p->kc < p->k);
 	p->mc = rows;
-	if (p->sums_apart && rows * p->nc * p->size > SUM_BYTES) p->mc = even(rows, SUM_BYTES / (p->nc * p->size));
+	p->sums_apart = p->flipped || (p->g->mode == WEIR_DST_ADD && p->kc < p->k);
+	if (!p->sums_apart || rows * p->nc * p->size <= SUM_BYTES) return;
+	/* B is packed again for each block of rows, so they are tall */
+	tall = weir__min(rows, SUM_ROWS);
+	p->nc = weir__min(p->nc, round_up(even(cols, SUM_BYTES / (tall * p->size)), p->nr));
+	fit = SUM_BYTES / (p->nc * p->size);
+	p->mc = even(rows, fit > tall ? fit : tall);
 }
 
 static void size_workspace(weir_gemm_plan *p)

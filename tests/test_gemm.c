@@ -370,6 +370,13 @@ static void turned_results(void **unused)
 
 			check_both(&x, false);
 		}
+	for (int few = 0; few < 2; few++) {
+		/* more columns of C' than the sums of one block may have */
+		gemm_case x = { few ? 40000 : 5000, few ? 5 : 18, few ? 64 : 200, few, true, true, false, few, 1,
+				random_value };
+
+		check_both(&x, false);
+	}
 	for (int bits = 0; bits < 2; bits++) {
 		gemm_case x = { 170, 260, 800, bits, true, true, true, !bits, 1, random_value };
 
