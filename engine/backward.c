@@ -139,7 +139,8 @@ static inline bool visit(weir_pass *p, weir_tensor *t, weir_tensor *g)
 	if ((need & WEIR_NEED_TARGET) && !deliver(p, t, g)) return false;
 	if ((need & WEIR_NEED_PATH) && !weir__pass_rule(p, t, g)) return false;
 	if (late && weir__is_bad(run_hooks(p, t, g))) return false;
-	if (!(need & WEIR_NEED_TARGET)) weir__pass_drop(p, g);
+	if (p->taken) p->taken = false;
+	else if (!(need & WEIR_NEED_TARGET)) weir__pass_drop(p, g);
 	if (p->frees) free_value(p, t);
 	return true;
 }

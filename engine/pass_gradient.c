@@ -68,6 +68,20 @@ bool weir__pass_destination_copied(weir_pass *p, weir_tensor **slot, weir_grad_d
 	return true;
 }
 
+bool weir__pass_overwrites(weir_pass *p, const weir_tensor *y, weir_tensor *gy, weir_grad_dst *dst)
+{
+	const weir_tensor *x = y->in[0];
+
+	if (!(y->op->flags & WEIR_OP_OVERWRITES) || !p->again || p->need[y->index - p->first] != WEIR_NEED_PATH)
+		return false;
+	if (!weir__on_path(p, x) || p->g[x->index - p->first] || !weir__exclusive(gy) || !weir__alike(gy, x))
+		return false;
+	p->g[x->index - p->first] = gy;
+	p->taken = true;
+	*dst = (weir_grad_dst){ .mode = WEIR_DST_WRITE, .data = weir__there(gy) };
+	return true;
+}
+
 void weir__add_into(weir_tensor *dst, const weir_tensor *x)
 {
 	weir_grad_dst d = { .mode = WEIR_DST_ADD, .data = weir__at(dst) };

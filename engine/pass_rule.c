@@ -31,12 +31,12 @@ static bool refuse_lost(const weir_tensor *y, const weir_tensor *v, const char *
 	return false;
 }
 
-static bool run_fused_measured(weir_pass *p, weir_tensor *y, const weir_tensor *gy)
+static bool run_fused_measured(weir_pass *p, weir_tensor *y, weir_tensor *gy)
 {
 	weir_grad_dst dst[WEIR_FEW_OPERANDS];
 	weir_squares squares[WEIR_FEW_OPERANDS + 1];
 
-	if (!weir__pass_destinations(p, y, dst) || !weir__pass_ask_norms(p, y, gy, dst, squares)) return false;
+	if (!weir__pass_destinations(p, y, gy, dst) || !weir__pass_ask_norms(p, y, gy, dst, squares)) return false;
 	y->op->vjp_fused(y, gy, dst);
 	weir__pass_note_norms(p, y, dst);
 	return !p->w->status;

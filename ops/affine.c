@@ -41,7 +41,7 @@ static void vjp_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[]
 const weir_op weir_op_affine = {
 	.name = "affine",
 	.arity = 1,
-	.flags = WEIR_OP_ELEMENTWISE,
+	.flags = WEIR_OP_ELEMENTWISE | WEIR_OP_OVERWRITES,
 	.attr_size = sizeof(affine_attr),
 	.fields = fields,
 	.shape = weir_same_shape,

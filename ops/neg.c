@@ -27,7 +27,7 @@ static void vjp_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[]
 const weir_op weir_op_neg = {
 	.name = "neg",
 	.arity = 1,
-	.flags = WEIR_OP_ELEMENTWISE,
+	.flags = WEIR_OP_ELEMENTWISE | WEIR_OP_OVERWRITES,
 	.shape = weir_same_shape,
 	.forward = forward,
 	.vjp = vjp,

@@ -107,6 +107,59 @@ static void shapes_in_turn(void **state)
 	close_clean(w);
 }
 
+static void look(const weir_event *e, void *user)
+{
+	(void)e;
+	(*(int *)user)++;
+}
+
+static weir_tensor *(*const unary[])(weir_tensor *) = { weir_neg,  weir_log, weir_relu,    weir_sqrt,
+							weir_gelu, weir_exp, weir_sigmoid, weir_silu,
+							weir_erf,  weir_abs, weir_tanh,    weir_softplus };
+
+/* The gradients of p and of what is retained on the way from it. */
+static void through(weir_ctx *w, weir_tensor *p, size_t f, double *of_p, double *of_middle)
+{
+	weir_tensor *middle, *y;
+
+	weir_zero_grad(p);
+	middle = weir_affine(weir_affine(p, -1, 2), 0.5, 0.25);
+	weir_retain_grad(middle);
+	y = weir_pow(unary[f](unary[f](weir_exp(middle))), 2);
+	weir_backward(weir_sum_all(weir_add(weir_affine(y, 3, 1), weir_mul(unary[f](y), middle))));
+	assert_true(weir_read_f64(weir_grad_of(p), of_p, weir_numel(p)));
+	assert_true(weir_read_f64(weir_grad_of(middle), of_middle, weir_numel(p)));
+	weir_tape_reset(w);
+}
+
+/* Where nobody looks, the rule of one element each writes over the gradient that it reads; what comes out is the same. */
+static void overwritten(void **state)
+{
+	enum { N = 300 };
+	double from[N], alone[2][N], watched[2][N];
+	weir_options o;
+	int seen = 0;
+
+	(void)state;
+	weir_options_init(&o);
+	o.check_stale = false; /* which lets nothing serve again */
+	for (int i = 0; i < N; i++) from[i] = 0.01 * i - 1;
+	for (size_t f = 0; f < sizeof unary / sizeof *unary; f++)
+		for (int type = 0; type < 2; type++) {
+			weir_ctx *w = weir_open(&o);
+			weir_tensor *p = weir_param_new(w, "p", type ? WEIR_F64 : WEIR_F32, SHAPE(N));
+
+			assert_true(weir_write_f64(p, from, N));
+			through(w, p, f, alone[0], alone[1]);
+			weir_on_grad(w, look, &seen, NULL);
+			through(w, p, f, watched[0], watched[1]);
+			assert_memory_equal(alone, watched, sizeof alone);
+			if (!seen || !(fabs(alone[0][N / 3]) > 0))
+				fail_msg("function %d: %d events, gradient %g", (int)f, seen, alone[0][N / 3]);
+			close_clean(w);
+		}
+}
+
 static void update_with_a_live_tape(void **state)
 {
 	weir_ctx *w = open_quiet(true);
@@ -724,6 +777,7 @@ int main(void)
 		cmocka_unit_test(used_twice),
 		cmocka_unit_test(shared_gradients),
 		cmocka_unit_test(shapes_in_turn),
+		cmocka_unit_test(overwritten),
 		cmocka_unit_test(update_with_a_live_tape),
 		cmocka_unit_test(failing_backward_leaves_accumulators),
 		cmocka_unit_test(refusals),

@@ -426,7 +426,10 @@ enum {
 	WEIR_OP_STOP = 4,        /* declared to pass none on: gradients end here in silence (detach, comparisons) */
 	WEIR_OP_VIEW = 8,        /* shares its operand's storage */
 	WEIR_OP_MEASURES = 16,   /* the library's own: its fused rule takes the norm of gy while it reads it */
-	WEIR_OP_SHARES = 32,     /* the library's own: its rule hands gy's memory on, its fused rule copies: for few elements only */
+	WEIR_OP_SHARES =
+		32, /* the library's own: its rule hands gy's memory on, its fused rule copies: for few elements only */
+	WEIR_OP_OVERWRITES =
+		64, /* of one operand: where its fused rule is to write, it may be given the memory of gy to write into */
 };
 
 /* One operation. See docs/adding-an-op.md. */
