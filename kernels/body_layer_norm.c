@@ -10,50 +10,77 @@ typedef struct norm {
 	double slope; /* 1 / √(v + eps) */
 } norm;
 
+/* The sums over a row: of d and d², and for the gradients of g and g d. */
+typedef struct row_sums {
+	double d, square, g, along;
+} row_sums;
+
 /* The lanes below n; 0 in the others. */
-VEC lanes lanes_below(lanes v, int64_t n)
+VEC vg lanes_below(vg a, int64_t n)
 {
-	if (n >= 16) return v;
-	return (lanes){ vd_blend(md_first(n < 8 ? n : 8), v.lo, vd_zero()),
-			vd_blend(md_first(n < 8 ? 0 : n - 8), v.hi, vd_zero()) };
+#define BELOW(i) \
+	if (n < VG_LANES) a.v[i] = vd_blend(md_first(vg_share(n, i)), a.v[i], vd_zero())
+	VG_DO(BELOW);
+#undef BELOW
+	return a;
 }
 
 /* x by - k */
-VEC lanes from_centre(lanes v, const norm *m, bool wide)
+VEC vg from_centre(vg x, const norm *m, bool wide)
 {
-	if (wide) v = (lanes){ vd_mul(v.lo, m->by), vd_mul(v.hi, m->by) };
-	return (lanes){ vd_sub(v.lo, m->k), vd_sub(v.hi, m->k) };
+	return vg_sub(wide ? vg_mul(x, vg_of(m->by)) : x, vg_of(m->k));
 }
 
-VEC lanes normalised(lanes v, const norm *m, bool wide)
+VEC vg normalised(vg x, const norm *m, bool wide)
 {
-	v = from_centre(v, m, wide);
-	if (wide) v = (lanes){ vd_sub(v.lo, m->rest), vd_sub(v.hi, m->rest) };
-	return (lanes){ vd_mul(v.lo, m->r), vd_mul(v.hi, m->r) };
+	x = from_centre(x, m, wide);
+	return vg_mul(wide ? vg_sub(x, vg_of(m->rest)) : x, vg_of(m->r));
 }
 
-/* Σd, and Σd² where square is not NULL. */
-ROW double sum_from_centre(const void *x, int64_t n, const norm *m, double *square, bool wide)
+/* gy weight */
+VEC vg weighted(vg gy, const void *weight, int64_t at, int64_t n, bool wide)
 {
-	weir_tree sum, squares;
+	return vg_mul(gy, load(weight, at, n, 0.0, wide));
+}
 
-	weir__tree_begin(&sum);
-	weir__tree_begin(&squares);
+/* d, and as asked the others. `to` is a row that will be written: asked for while there is time. Idle lanes have d = g = 0. */
+ROW row_sums sums_of(const void *x, const void *weight, const void *gy, const void *to, int64_t n, const norm *m,
+		     bool square, bool wide)
+{
+	weir_tree tree[4];
+	row_sums r = { 0, 0, 0, 0 };
+
+	for (int t = 0; t < 4; t++) weir__tree_begin(&tree[t]);
 	for (int64_t c = 0; c < n; c += WEIR_CHUNK) {
 		int64_t end = n - c < WEIR_CHUNK ? n : c + WEIR_CHUNK;
-		lanes s = zeros(), q = zeros();
+		lanes part[4] = { zeros(), zeros(), zeros(), zeros() };
 
-		for (int64_t i = c; i < end; i += 16) {
-			lanes d = lanes_below(from_centre(load(x, i, end - i, 0.0, wide), m, wide), end - i);
+		for (int64_t i = c; i < end; i += VG_LANES) {
+			vg d = lanes_below(from_centre(load(x, i, end - i, 0.0, wide), m, wide), end - i);
 
-			s = (lanes){ vd_add(s.lo, d.lo), vd_add(s.hi, d.hi) };
-			if (square) q = (lanes){ vd_fma(d.lo, d.lo, q.lo), vd_fma(d.hi, d.hi, q.hi) };
+			add_up(&part[0], d);
+			if (square) add_products(&part[1], d, d);
+			if (gy) {
+				vg g = weighted(load(gy, i, end - i, 0.0, wide), weight, i, end - i, wide);
+
+				prefetch(to, i, wide);
+				add_up(&part[2], g);
+				add_products(&part[3], g, d);
+			}
 		}
-		weir__tree_add(&sum, fold(s));
-		if (square) weir__tree_add(&squares, fold(q));
+		weir__tree_add(&tree[0], fold(part[0]));
+		if (square) weir__tree_add(&tree[1], fold(part[1]));
+		if (!gy) continue;
+		weir__tree_add(&tree[2], fold(part[2]));
+		weir__tree_add(&tree[3], fold(part[3]));
 	}
-	if (square) *square = weir__tree_sum(&squares);
-	return weir__tree_sum(&sum);
+	r.d = weir__tree_sum(&tree[0]);
+	if (square) r.square = weir__tree_sum(&tree[1]);
+	if (gy) {
+		r.g = weir__tree_sum(&tree[2]);
+		r.along = weir__tree_sum(&tree[3]);
+	}
+	return r;
 }
 
 /* The power of two for a row of double: 1 unless its largest is far out. (inf and NaN make the row NaN whatever it is.) */
@@ -69,16 +96,19 @@ static double scale_of(const double *x, int64_t n)
 	return r > 0x1p+400 ? 0x1p-700 : r < 0x1p-400 ? 0x1p+400 : 1.0;
 }
 
-ROW norm norm_of(const void *x, int64_t n, double eps, bool wide)
+/* Where gy is not NULL, *mean is Σg/n and *along Σgx̂/n, from Σgd: what that loses where the mean is far from k is what the variance loses. */
+ROW norm norm_of(const void *x, const void *weight, const void *gy, const void *to, int64_t n, double eps, double *mean,
+		 double *along, bool wide)
 {
-	double scale = wide ? scale_of(x, n) : 1.0, k = get(x, 0, wide), count = (double)n, sum, square, rest, v, e, r;
+	double scale = wide ? scale_of(x, n) : 1.0, k = get(x, 0, wide), count = (double)n, rest, v, e, r;
 	norm m = { .by = vd_set1(scale), .k = vd_zero() };
+	row_sums s;
 
-	if (wide) k = sum_from_centre(x, n, &m, NULL, wide) / count;
+	if (wide) k = sums_of(x, NULL, NULL, NULL, n, &m, false, wide).d / count;
 	m.k = vd_set1(k);
-	sum = sum_from_centre(x, n, &m, &square, wide);
-	rest = sum / count;
-	v = (square - sum * rest) / count;
+	s = sums_of(x, weight, gy, to, n, &m, true, wide);
+	rest = s.d / count;
+	v = (s.square - s.d * rest) / count;
 	v = v < 0.0 ? 0.0 : v;
 	e = scale * scale * eps;
 	r = v + e == 0.0 ? 0.0 : 1.0 / __builtin_sqrt(v + e); /* 0: all are alike, x̂ is 0 */
@@ -86,6 +116,8 @@ ROW norm norm_of(const void *x, int64_t n, double eps, bool wide)
 	if (!wide) m.k = vd_set1(k + rest);
 	m.rest = vd_set1(rest);
 	m.r = vd_set1(r);
+	*mean = s.g / count;
+	*along = (s.along - rest * s.g) * r / count;
 	return m;
 }
 
@@ -95,62 +127,75 @@ ROW void layer_norm_rows(void *y, const void *x, const void *weight, const void 
 	int64_t size = wide ? 8 : 4;
 
 	for (; rows > 0; rows--, x = (const char *)x + n * size, y = (char *)y + n * size) {
-		norm m = norm_of(x, n, eps, wide);
+		double mean, along;
+		norm m = norm_of(x, NULL, NULL, NULL, n, eps, &mean, &along, wide);
 
-		for (int64_t i = 0; i < n; i += 16) {
-			lanes v = normalised(load(x, i, n - i, 0.0, wide), &m, wide);
-			lanes w = load(weight, i, n - i, 0.0, wide), b = load(bias, i, n - i, 0.0, wide);
+		for (int64_t i = 0; i < n; i += VG_LANES) {
+			vg v = normalised(load(x, i, n - i, 0.0, wide), &m, wide);
+			vg w = load(weight, i, n - i, 0.0, wide), b = load(bias, i, n - i, 0.0, wide);
 
 			prefetch(x, n + i, wide);
-			store(y, i, n - i, (lanes){ vd_fma(v.lo, w.lo, b.lo), vd_fma(v.hi, w.hi, b.hi) }, wide);
+			store(y, i, n - i, vg_fma(v, w, b), wide);
 		}
 	}
 }
 
-/* gy weight */
-VEC lanes weighted(lanes gy, const void *weight, int64_t at, int64_t n, bool wide)
-{
-	lanes w = load(weight, at, n, 0.0, wide);
+/* A row on its way back. */
+typedef struct back {
+	const char *x, *gy;
+	char *gx; /* or NULL */
+	norm m;
+	vd mean, along, slope;
+} back;
 
-	return (lanes){ vd_mul(gy.lo, w.lo), vd_mul(gy.hi, w.hi) };
+/* Row number r, its means taken. */
+ROW back begin_back(void *gx, const void *x, const void *weight, const void *gy, double eps, int64_t at, int64_t n,
+		    bool wide)
+{
+	double mean, along;
+	back b = { .x = (const char *)x + at, .gy = (const char *)gy + at, .gx = gx ? (char *)gx + at : NULL };
+
+	b.m = norm_of(b.x, weight, b.gx ? b.gy : NULL, b.gx, n, eps, &mean, &along, wide);
+	b.mean = vd_set1(mean);
+	b.along = vd_set1(along);
+	b.slope = vd_set1(b.m.slope);
+	return b;
 }
 
-/* Σg/n and Σgx̂/n of a row. Idle lanes have g = 0, but an x̂ of inf or NaN only where the whole row has. */
-ROW void means_of(const void *x, const void *weight, const void *gy, int64_t n, const norm *m, vd *mean, vd *along,
+/* gx of the group at i, and what it adds to the sums of weight and bias. The row that comes next is `ahead` further on. */
+ROW void back_group(const back *b, int64_t i, int64_t n, vg weight, vg *of_weight, vg *of_bias, int64_t ahead, bool add,
+		    bool wide)
+{
+	vg v = normalised(load(b->x, i, n - i, 0.0, wide), &b->m, wide), g = load(b->gy, i, n - i, 0.0, wide);
+
+	prefetch(b->x, ahead + i, wide);
+	prefetch(b->gy, ahead + i, wide);
+	*of_weight = vg_fma(g, v, *of_weight);
+	*of_bias = vg_add(*of_bias, g);
+	if (!b->gx) return;
+	g = vg_fnma(v, vg_of(b->along), vg_sub(vg_mul(g, weight), vg_of(b->mean)));
+	put(b->gx, i, n - i, vg_mul(g, vg_of(b->slope)), add, wide);
+}
+
+/* Two rows at a time, unless q is NULL, which halves the traffic of the sums. */
+ROW void end_back(const back *p, const back *q, double *sums, const void *weight, int64_t ahead, int64_t n, bool add,
 		  bool wide)
 {
-	weir_tree sum, dot;
+	back first = *p, second = q ? *q : *p;
 
-	weir__tree_begin(&sum);
-	weir__tree_begin(&dot);
-	for (int64_t c = 0; c < n; c += WEIR_CHUNK) {
-		int64_t end = n - c < WEIR_CHUNK ? n : c + WEIR_CHUNK;
-		lanes s = zeros(), p = zeros();
+	for (int64_t i = 0; i < n; i += VG_LANES) {
+		vg w = load(weight, i, n - i, 0.0, wide), of_weight = vg_set1(0.0), of_bias = of_weight;
 
-		for (int64_t i = c; i < end; i += 16) {
-			lanes v = normalised(load(x, i, end - i, 0.0, wide), m, wide);
-			lanes g = weighted(load(gy, i, end - i, 0.0, wide), weight, i, end - i, wide);
-
-			s = (lanes){ vd_add(s.lo, g.lo), vd_add(s.hi, g.hi) };
-			p = (lanes){ vd_fma(g.lo, v.lo, p.lo), vd_fma(g.hi, v.hi, p.hi) };
+		if (sums) {
+			of_weight = load(sums, i, n - i, 0.0, true);
+			of_bias = load(sums, n + i, n - i, 0.0, true);
 		}
-		weir__tree_add(&sum, fold(s));
-		weir__tree_add(&dot, fold(p));
-	}
-	*mean = vd_set1(weir__tree_sum(&sum) / (double)n);
-	*along = vd_set1(weir__tree_sum(&dot) / (double)n);
-}
-
-/* to[0..n) += v */
-VEC void add_to(double *to, int64_t n, lanes v)
-{
-	if (n >= 16) {
-		vd_store(to, vd_add(vd_load(to), v.lo));
-		vd_store(to + 8, vd_add(vd_load(to + 8), v.hi));
-	} else {
-		lanes have = load(to, 0, n, 0.0, true);
-
-		store(to, 0, n, (lanes){ vd_add(have.lo, v.lo), vd_add(have.hi, v.hi) }, true);
+		back_group(&first, i, n, w, &of_weight, &of_bias, ahead, add, wide);
+		if (q) back_group(&second, i, n, w, &of_weight, &of_bias, ahead, add, wide);
+		if (sums) {
+			store(sums, i, n - i, of_weight, true);
+			store(sums, n + i, n - i, of_bias, true);
+		}
 	}
 }
 
@@ -158,30 +203,18 @@ VEC void add_to(double *to, int64_t n, lanes v)
 ROW void layer_norm_vjp_rows(void *gx, double *sums, const void *x, const void *weight, const void *gy, double eps,
 			     int64_t rows, int64_t stride, int64_t n, bool add, bool wide)
 {
-	for (int64_t r = 0; r < rows; r++) {
-		int64_t at = r * stride * (wide ? 8 : 4);
-		const char *xr = (const char *)x + at, *gr = (const char *)gy + at;
-		char *to = gx ? (char *)gx + at : NULL;
-		norm m = norm_of(xr, n, eps, wide);
-		vd mean = vd_zero(), along = vd_zero(), slope = vd_set1(m.slope);
+	int64_t bytes = stride * (wide ? 8 : 4), r = 0;
 
-		if (to) means_of(xr, weight, gr, n, &m, &mean, &along, wide);
-		for (int64_t i = 0; i < n; i += 16) {
-			lanes v = normalised(load(xr, i, n - i, 0.0, wide), &m, wide);
-			lanes g = load(gr, i, n - i, 0.0, wide);
+	for (; r + 1 < rows; r += 2) {
+		back p = begin_back(gx, x, weight, gy, eps, r * bytes, n, wide);
+		back q = begin_back(gx, x, weight, gy, eps, (r + 1) * bytes, n, wide);
 
-			prefetch(xr, stride + i, wide);
-			prefetch(gr, stride + i, wide);
-			if (sums) {
-				add_to(sums + i, n - i, (lanes){ vd_mul(g.lo, v.lo), vd_mul(g.hi, v.hi) });
-				add_to(sums + n + i, n - i, g);
-			}
-			if (!to) continue;
-			g = weighted(g, weight, i, n - i, wide);
-			g.lo = vd_mul(vd_fnma(v.lo, along, vd_sub(g.lo, mean)), slope);
-			g.hi = vd_mul(vd_fnma(v.hi, along, vd_sub(g.hi, mean)), slope);
-			put(to, i, n - i, g, add, wide);
-		}
+		end_back(&p, &q, sums, weight, 2 * stride, n, add, wide);
+	}
+	if (r < rows) {
+		back p = begin_back(gx, x, weight, gy, eps, r * bytes, n, wide);
+
+		end_back(&p, NULL, sums, weight, stride, n, add, wide);
 	}
 }
 

@@ -95,12 +95,18 @@ MAP_2(div, VV(div)(a, b))
 MAP_1(neg, VV(neg)(a))
 MAP_1(abs, VV(abs)(a))
 MAP_1(sqrt, VV(sqrt)(a))
+MAP_1(relu, VV(blend)(VV(le)(a, VV(zero)()), VV(zero)(), a)) /* NaN <= 0 is false: NaN stays */
+
+#if WEIR_REAL_F64 /* those of float: body_map_f32.c */
 MAP_1(exp, VV(exp)(a))
 MAP_1(log, VV(log)(a))
 MAP_1(tanh, VV(tanh)(a))
 MAP_1(sigmoid, VV(sigmoid)(a))
 MAP_1(erf, VV(erf)(a))
-MAP_1(relu, VV(blend)(VV(le)(a, VV(zero)()), VV(zero)(), a)) /* NaN <= 0 is false: NaN stays */
+MAP_2(tanh_vjp, VV(tanh_vjp)(a, b))
+MAP_2(sigmoid_vjp, VV(sigmoid_vjp)(a, b))
+MAP_2(erf_vjp, VV(erf_vjp)(a, b))
+#endif
 
 KERNEL(affine)
 {
@@ -218,10 +224,7 @@ MAP_2(log_vjp, VV(quotient_or_0)(a, b))
 MAP_2(sqrt_vjp,
       VV(quotient_or_0)(VV(blend)(VV(eq)(b, VV(zero)()), VV(zero)(), a), VV(add)(b, b))) /* 0 where y is 0, too */
 MAP_2(abs_vjp, VV(abs_vjp)(a, b))
-MAP_2(tanh_vjp, VV(tanh_vjp)(a, b))
-MAP_2(sigmoid_vjp, VV(sigmoid_vjp)(a, b))
 MAP_2(relu_vjp, VV(relu_vjp)(a, b))
-MAP_2(erf_vjp, VV(erf_vjp)(a, b))
 MAP_3(div_vjp_b, VV(div_vjp_b)(a, b, c))
 MAP_3(maximum_vjp_a, VV(share)(a, b, c, true))
 MAP_3(maximum_vjp_b, VV(share)(a, c, b, true))

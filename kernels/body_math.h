@@ -1,8 +1,7 @@
 /* exp, log, tanh, sigmoid, erf, pow and the slopes their gradients need, in the vocabulary of vec.h.
  *
- *   body_math_f32.h   vf_exp vf_log vf_tanh vf_sigmoid vf_erf vf_pow, vf_tanh_vjp vf_sigmoid_vjp vf_erf_vjp vf_pow_vjp,
- *                     and vd_exp_24, vd_log_24: double lanes for a result that will be rounded to float
- *   body_math_f64.h   the same names with vd_; pow in body_pow.h
+ *   body_math_f64.h   vd_exp vd_log vd_tanh vd_sigmoid vd_erf vd_pow, vd_tanh_vjp vd_sigmoid_vjp vd_erf_vjp vd_pow_vjp; pow in body_pow.h
+ *   body_math_f32.h   for floats: the same names with vg_, for groups of vectors (vec_group.h), but vf_pow and vf_pow_vjp
  *
  * float works in double lanes and rounds once, so its error is that of the rounding and subnormal results need no care. double
  * carries a second word where a rounding would show: in the exponential below a quotient, in the logarithm below a power.
@@ -28,6 +27,7 @@
 #define LN_2 0x1.62e42fefa39efp-1
 #define LN_2_LOW 0x1.abc9e3b39803fp-56
 #define TWO_OVER_SQRT_PI 0x1.20dd750429b6dp+0
+#define ONE_OVER_SQRT_2PI 0x1.9884533d43651p-2
 
 /* Whole numbers are kept as the double t = VD_MAGIC + k: the addition rounds to k, and k stands in t's low bits. */
 VEC vd whole_of(vd t)

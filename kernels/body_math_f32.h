@@ -1,278 +1,284 @@
 /* The functions of body_math.h for float: double lanes inside, one rounding at the end. Included by body_math.h only.
- * A name ending in _24 is such an inside: double lanes in and out, good to some 30 bits.
  *
- * A vector whose lanes are all ordinary (neither NaN nor so large that the result leaves the range) takes a way without
- * stand-ins and selections, which are a third of the instructions. The other way, _any, does the same operations on an
- * ordinary lane, so a lane's bits don't depend on its neighbours. */
+ * They take and give groups of doubles (vec_group.h) that were floats and will be floats again: vg_exp(x) is e^x to some 30 bits. Those with a name in _24 want
+ * arguments within stated bounds.
+ *
+ * A group whose lanes are all ordinary (neither NaN nor so large that an approximation can't take them) goes a way without stand-ins and selections. The
+ * other way, _any, does the same operations on an ordinary lane, so a lane's bits don't depend on its neighbours. */
+#include "kernels/vec_group.h"
 
-/* -|x| */
-VEC vf minus_magnitude(vf x)
-{
-	return vf_or(x, vf_set1(-0.0f));
-}
+/* One step of Horner's rule. */
+#define VG_STEP(p, x, c) (p) = vg_fma((p), (x), vg_set1(c))
+
+/* Beyond this e^-x is 0 in float, and still far from 0 in double. */
+#define EXP_BOUND 700.0
 
 /* Whether |x| < bound in every lane. */
-VEC bool all_within(vf x, float bound)
+VEC bool all_within(vg x, double bound)
 {
-	return mf_all(vf_lt(vf_abs(x), vf_set1(bound)));
+	return mg_all(vg_lt(vg_abs(x), vg_set1(bound)));
 }
 
-/* (2^f - 1) / f for |f| <= 1/2, to 2^-32. */
-VEC_LONG vd exp2m1_over(vd f)
+VEC vd vd_minus_abs(vd x)
 {
-	vd p = vd_set1(0x1.ffcbdd822c7e1p-17);
-
-	STEP(p, f, 0x1.443f81c4f984dp-13);
-	STEP(p, f, 0x1.5d88bdd859605p-10);
-	STEP(p, f, 0x1.3b2a1c16bda22p-7);
-	STEP(p, f, 0x1.c6b08cb12d958p-5);
-	STEP(p, f, 0x1.ebfbe04547a90p-3);
-	STEP(p, f, 0x1.62e42fefd33f9p-1);
-	return p;
+	return vd_or(x, vd_set1(-0.0));
 }
 
-/* e^x, |x| <= 700. */
-VEC_LONG vd vd_exp_24(vd x)
+/* y 2^k, for a y near 1 and t = VD_MAGIC + k. */
+VEC vd vd_times_power(vd y, vd t)
 {
-	vd t = vd_fma(x, vd_set1(LOG2_E), vd_set1(VD_MAGIC));
-	vd f = vd_fma(x, vd_set1(LOG2_E), minus_whole_of(t));
-	vd y = vd_fma(f, exp2m1_over(f), vd_set1(1.0));
-
 	return vl_as_vd(vl_add(vd_as_vl(y), vl_shl(vd_as_vl(t), 52)));
 }
 
-/* ln(1 + f) / f for sqrt(1/2) <= 1 + f <= sqrt(2), to 2^-33. */
-VEC_LONG vd log1p_over(vd f)
-{
-	vd p = vd_set1(-0x1.ea4d6e8f3b753p-5);
+VG_LIFT_1(vg, vg_minus_abs, vd_minus_abs, vg)
+VG_LIFT_1(vg, vg_minus_whole_of, minus_whole_of, vg)
+VG_LIFT_1(vg, vg_power_of_two, power_of_two, vg)
+VG_LIFT_2(vg, vg_times_power, vd_times_power, vg)
+VG_LIFT_2(vg, vg_log_of_special, log_of_special, vg)
 
-	STEP(p, f, 0x1.b7aa9aba2abb9p-4);
-	STEP(p, f, -0x1.bdb1d90c839b6p-4);
-	STEP(p, f, 0x1.c36cd9ef90a73p-4);
-	STEP(p, f, -0x1.fc565dd87f1f5p-4);
-	STEP(p, f, 0x1.249130008dc6fp-3);
-	STEP(p, f, -0x1.556952f1342dep-3);
-	STEP(p, f, 0x1.999a31bb3d36dp-3);
-	STEP(p, f, -0x1.ffffa6b397789p-3);
-	STEP(p, f, 0x1.5555541cecd6dp-2);
-	STEP(p, f, -0x1.0000001c6672fp-1);
-	STEP(p, f, 0x1.000000002666dp+0);
+/* (2^f - 1) / f for |f| <= 1/2, to 2^-32. */
+VEC_LONG vg exp2m1_over(vg f)
+{
+	vg p = vg_set1(0x1.ffcbdd822c7e1p-17);
+
+	VG_STEP(p, f, 0x1.443f81c4f984dp-13);
+	VG_STEP(p, f, 0x1.5d88bdd859605p-10);
+	VG_STEP(p, f, 0x1.3b2a1c16bda22p-7);
+	VG_STEP(p, f, 0x1.c6b08cb12d958p-5);
+	VG_STEP(p, f, 0x1.ebfbe04547a90p-3);
+	VG_STEP(p, f, 0x1.62e42fefd33f9p-1);
 	return p;
 }
 
+/* e^x, |x| <= EXP_BOUND. */
+VEC_LONG vg exp_24(vg x)
+{
+	vg t = vg_fma(x, vg_set1(LOG2_E), vg_set1(VD_MAGIC));
+	vg f = vg_fma(x, vg_set1(LOG2_E), vg_minus_whole_of(t));
+
+	return vg_times_power(vg_fma(f, exp2m1_over(f), vg_set1(1.0)), t);
+}
+
+VEC_RARE vg exp_any(vg x)
+{
+	mg finite = vg_lt(vg_abs(x), vg_set1((double)INFINITY));
+	vg z = vg_blend(finite, x, vg_set1(0.0));
+	vg y = exp_24(vg_min(vg_max(z, vg_set1(-EXP_BOUND)), vg_set1(EXP_BOUND)));
+
+	return vg_blend(finite, y, vg_blend(vg_lt(x, vg_set1(0.0)), vg_set1(0.0), x));
+}
+
+VEC vg vg_exp(vg x)
+{
+	return all_within(x, EXP_BOUND) ? exp_24(x) : exp_any(x);
+}
+
+/* ln(1 + f) / f for sqrt(1/2) <= 1 + f <= sqrt(2), to 2^-33. */
+VEC_LONG vg log1p_over(vg f)
+{
+	vg p = vg_set1(-0x1.ea4d6e8f3b753p-5);
+
+	VG_STEP(p, f, 0x1.b7aa9aba2abb9p-4);
+	VG_STEP(p, f, -0x1.bdb1d90c839b6p-4);
+	VG_STEP(p, f, 0x1.c36cd9ef90a73p-4);
+	VG_STEP(p, f, -0x1.fc565dd87f1f5p-4);
+	VG_STEP(p, f, 0x1.249130008dc6fp-3);
+	VG_STEP(p, f, -0x1.556952f1342dep-3);
+	VG_STEP(p, f, 0x1.999a31bb3d36dp-3);
+	VG_STEP(p, f, -0x1.ffffa6b397789p-3);
+	VG_STEP(p, f, 0x1.5555541cecd6dp-2);
+	VG_STEP(p, f, -0x1.0000001c6672fp-1);
+	VG_STEP(p, f, 0x1.000000002666dp+0);
+	return p;
+}
+
+VEC vd vd_exponent(vd x)
+{
+	vd k;
+
+	return split_exponent(x, &k), k;
+}
+
+VEC vd vd_mantissa(vd x)
+{
+	vd k;
+
+	return split_exponent(x, &k);
+}
+
+VG_LIFT_1(vg, vg_exponent, vd_exponent, vg)
+VG_LIFT_1(vg, vg_mantissa, vd_mantissa, vg)
+
 /* ln x for normal positive x. */
-VEC_LONG vd vd_log_24(vd x)
+VEC_LONG vg log_24(vg x)
 {
-	vd k, f = vd_sub(split_exponent(x, &k), vd_set1(1.0));
+	vg f = vg_sub(vg_mantissa(x), vg_set1(1.0));
 
-	return vd_fma(k, vd_set1(LN_2), vd_mul(f, log1p_over(f)));
+	return vg_fma(vg_exponent(x), vg_set1(LN_2), vg_mul(f, log1p_over(f)));
 }
 
-VEC_RARE vf exp_any(vf x)
+VEC mg positive_and_finite_24(vg x)
 {
-	mf finite = vf_lt(vf_abs(x), vf_set1(INFINITY));
-	vf z = vf_min(vf_max(vf_blend(finite, x, vf_zero()), vf_set1(-105.0f)), vf_set1(89.0f));
-	vf y = vd_pair_to_vf(vd_exp_24(vf_to_vd_lo(z)), vd_exp_24(vf_to_vd_hi(z)));
-
-	return vf_blend(finite, y, vf_blend(vf_lt(x, vf_zero()), vf_zero(), x));
+	return mg_and(vg_lt(vg_set1(0.0), x), vg_lt(x, vg_set1((double)INFINITY)));
 }
 
-VEC vf vf_exp(vf x)
+VEC_RARE vg log_any(vg x)
 {
-	if (!all_within(x, 87.0f)) return exp_any(x);
-	return vd_pair_to_vf(vd_exp_24(vf_to_vd_lo(x)), vd_exp_24(vf_to_vd_hi(x)));
+	return vg_log_of_special(x, log_24(vg_blend(positive_and_finite_24(x), x, vg_set1(1.0))));
 }
 
-VEC vf vf_log(vf x)
+VEC vg vg_log(vg x)
 {
-	mf ordinary = mf_and(vf_gt(x, vf_zero()), vf_lt(x, vf_set1(INFINITY)));
-	vf z = vf_blend(ordinary, x, vf_set1(1.0f));
-	vd lo = vd_log_24(vf_to_vd_lo(z)), hi = vd_log_24(vf_to_vd_hi(z));
-
-	if (!mf_all(ordinary)) {
-		lo = log_of_special(vf_to_vd_lo(x), lo);
-		hi = log_of_special(vf_to_vd_hi(x), hi);
-	}
-	return vd_pair_to_vf(lo, hi);
+	return mg_all(positive_and_finite_24(x)) ? log_24(x) : log_any(x);
 }
 
-/* -expm1(-2 a) / (2 + expm1(-2 a)), a >= 0. */
-VEC_LONG vd tanh_24(vd a)
+/* -expm1(-2 a) / (2 + expm1(-2 a)), 0 <= a <= EXP_BOUND / 2. */
+VEC_LONG vg tanh_24(vg a)
 {
-	vd scale = vd_set1(-2.0 * LOG2_E), one = vd_set1(1.0);
-	vd t = vd_fma(a, scale, vd_set1(VD_MAGIC));
-	vd f = vd_fma(a, scale, minus_whole_of(t));
-	vd s = power_of_two(t);
-	vd n = vd_fnma(s, vd_mul(f, exp2m1_over(f)), vd_sub(one, s));
+	vg scale = vg_set1(-2.0 * LOG2_E), one = vg_set1(1.0);
+	vg t = vg_fma(a, scale, vg_set1(VD_MAGIC));
+	vg f = vg_fma(a, scale, vg_minus_whole_of(t));
+	vg s = vg_power_of_two(t);
+	vg n = vg_fnma(s, vg_mul(f, exp2m1_over(f)), vg_sub(one, s));
 
-	return vd_div(n, vd_sub(vd_set1(2.0), n));
+	return vg_div(n, vg_sub(vg_set1(2.0), n));
 }
 
-VEC_RARE vf tanh_any(vf x)
+VEC_RARE vg tanh_any(vg x)
 {
-	vf a = vf_min(vf_abs(x), vf_set1(10.0f));
-	vf y = vd_pair_to_vf(tanh_24(vf_to_vd_lo(a)), tanh_24(vf_to_vd_hi(a)));
+	vg y = tanh_24(vg_min(vg_abs(x), vg_set1(EXP_BOUND / 2)));
 
-	return vf_blend(vf_isnan(x), x, vf_copysign(y, x));
+	return vg_blend(vg_isnan(x), x, vg_copysign(y, x));
 }
 
-VEC vf vf_tanh(vf x)
+VEC vg vg_tanh(vg x)
 {
-	vf a = vf_abs(x);
-
-	if (!all_within(x, 10.0f)) return tanh_any(x);
-	return vf_copysign(vd_pair_to_vf(tanh_24(vf_to_vd_lo(a)), tanh_24(vf_to_vd_hi(a))), x);
+	return all_within(x, EXP_BOUND / 2) ? vg_copysign(tanh_24(vg_abs(x)), x) : tanh_any(x);
 }
 
 /* below is -|x|, bounded. */
-VEC_LONG vd sigmoid_24(vd x, vd below)
+VEC_LONG vg sigmoid_24(vg x, vg below)
 {
-	vd e = vd_exp_24(below), one = vd_set1(1.0);
+	vg e = exp_24(below), one = vg_set1(1.0);
 
-	return vd_div(vd_blend(vd_lt(x, vd_zero()), e, one), vd_add(one, e));
+	return vg_div(vg_blend(vg_lt(x, vg_set1(0.0)), e, one), vg_add(one, e));
 }
 
-VEC_RARE vf sigmoid_any(vf x)
+VEC_RARE vg sigmoid_any(vg x)
 {
-	mf at_end = vf_eq(x, vf_set1(-INFINITY));
-	vf b = vf_neg(vf_blend(at_end, vf_zero(), vf_min(vf_abs(x), vf_set1(105.0f))));
-	vf y = vd_pair_to_vf(sigmoid_24(vf_to_vd_lo(x), vf_to_vd_lo(b)), sigmoid_24(vf_to_vd_hi(x), vf_to_vd_hi(b)));
+	mg at_end = vg_eq(x, vg_set1(-(double)INFINITY));
+	vg a = vg_blend(at_end, vg_set1(0.0), vg_min(vg_abs(x), vg_set1(EXP_BOUND)));
 
-	return vf_blend(vf_isnan(x), x, vf_blend(at_end, vf_zero(), y));
+	return vg_blend(vg_isnan(x), x, vg_blend(at_end, vg_set1(0.0), sigmoid_24(x, vg_neg(a))));
 }
 
-VEC vf vf_sigmoid(vf x)
+VEC vg vg_sigmoid(vg x)
 {
-	vf b = minus_magnitude(x);
-
-	if (!all_within(x, 87.0f)) return sigmoid_any(x);
-	return vd_pair_to_vf(sigmoid_24(vf_to_vd_lo(x), vf_to_vd_lo(b)), sigmoid_24(vf_to_vd_hi(x), vf_to_vd_hi(b)));
+	return all_within(x, EXP_BOUND) ? sigmoid_24(x, vg_minus_abs(x)) : sigmoid_any(x);
 }
 
 /* erf(a) / a for 0 <= a <= 4 as a function of t = a^2 / 8 - 1, to 2^-31. */
-VEC_LONG vd erf_over(vd t)
+VEC_LONG vg erf_over(vg t)
 {
-	vd p = vd_set1(0x1.713d464e96460p-14);
+	vg p = vg_set1(0x1.713d464e96460p-14);
 
-	STEP(p, t, -0x1.ff52f32fdbf80p-13);
-	STEP(p, t, 0x1.a23ee99e9fb9ep-13);
-	STEP(p, t, -0x1.60b28ca69b4f3p-12);
-	STEP(p, t, 0x1.6538a75854541p-10);
-	STEP(p, t, -0x1.7af40d37f63e1p-9);
-	STEP(p, t, 0x1.3bf43c80fcf17p-8);
-	STEP(p, t, -0x1.1346fb2b0a6f0p-7);
-	STEP(p, t, 0x1.d662fe4e90050p-7);
-	STEP(p, t, -0x1.71863227cff82p-6);
-	STEP(p, t, 0x1.0ed7aa0b60225p-5);
-	STEP(p, t, -0x1.76c1fe0ea34cep-5);
-	STEP(p, t, 0x1.ea969cd6336d3p-5);
-	STEP(p, t, -0x1.32183270c38a4p-4);
-	STEP(p, t, 0x1.717f14289620fp-4);
-	STEP(p, t, -0x1.b92e7482acb5dp-4);
-	STEP(p, t, 0x1.0dabae7e2fba4p-3);
-	STEP(p, t, -0x1.69a0cd1eb6d4fp-3);
-	STEP(p, t, 0x1.6a0407821a310p-2);
+	VG_STEP(p, t, -0x1.ff52f32fdbf80p-13);
+	VG_STEP(p, t, 0x1.a23ee99e9fb9ep-13);
+	VG_STEP(p, t, -0x1.60b28ca69b4f3p-12);
+	VG_STEP(p, t, 0x1.6538a75854541p-10);
+	VG_STEP(p, t, -0x1.7af40d37f63e1p-9);
+	VG_STEP(p, t, 0x1.3bf43c80fcf17p-8);
+	VG_STEP(p, t, -0x1.1346fb2b0a6f0p-7);
+	VG_STEP(p, t, 0x1.d662fe4e90050p-7);
+	VG_STEP(p, t, -0x1.71863227cff82p-6);
+	VG_STEP(p, t, 0x1.0ed7aa0b60225p-5);
+	VG_STEP(p, t, -0x1.76c1fe0ea34cep-5);
+	VG_STEP(p, t, 0x1.ea969cd6336d3p-5);
+	VG_STEP(p, t, -0x1.32183270c38a4p-4);
+	VG_STEP(p, t, 0x1.717f14289620fp-4);
+	VG_STEP(p, t, -0x1.b92e7482acb5dp-4);
+	VG_STEP(p, t, 0x1.0dabae7e2fba4p-3);
+	VG_STEP(p, t, -0x1.69a0cd1eb6d4fp-3);
+	VG_STEP(p, t, 0x1.6a0407821a310p-2);
 	return p;
 }
 
-VEC_LONG vd erf_24(vd a)
-{
-	return vd_mul(a, erf_over(vd_fma(vd_mul(a, a), vd_set1(0.125), vd_set1(-1.0))));
-}
-
-VEC_RARE vf erf_any(vf x)
-{
-	vf a = vf_min(vf_abs(x), vf_set1(4.0f));
-	vf y = vd_pair_to_vf(erf_24(vf_to_vd_lo(a)), erf_24(vf_to_vd_hi(a)));
-
-	return vf_blend(vf_isnan(x), x, vf_copysign(y, x));
-}
-
 /* Odd in every operation, so the sign needs no care. */
-VEC vf vf_erf(vf x)
+VEC_LONG vg erf_24(vg x)
 {
-	if (!all_within(x, 4.0f)) return erf_any(x);
-	return vd_pair_to_vf(erf_24(vf_to_vd_lo(x)), erf_24(vf_to_vd_hi(x)));
+	return vg_mul(x, erf_over(vg_fma(vg_mul(x, x), vg_set1(0.125), vg_set1(-1.0))));
 }
+
+VEC_RARE vg erf_any(vg x)
+{
+	vg y = erf_24(vg_min(vg_abs(x), vg_set1(4.0)));
+
+	return vg_blend(vg_isnan(x), x, vg_copysign(y, x));
+}
+
+VEC vg vg_erf(vg x)
+{
+	return all_within(x, 4.0) ? erf_24(x) : erf_any(x);
+}
+
+/* gy e / (1 + e)^2 */
+VEC_LONG vg logistic_slope_24(vg gy, vg e)
+{
+	vg d = vg_add(vg_set1(1.0), e);
+
+	return vg_mul(gy, vg_div(e, vg_mul(d, d)));
+}
+
+/* e^-a for a >= 0; 0 for inf and NaN, whose products are no underflow. */
+VEC_LONG vg decay_any(vg a)
+{
+	vg e = exp_24(vg_neg(vg_min(a, vg_set1(EXP_BOUND))));
+
+	return vg_blend(vg_lt(a, vg_set1((double)INFINITY)), e, vg_set1(0.0));
+}
+
+VEC_RARE vg sigmoid_vjp_any(vg gy, vg x)
+{
+	return vg_blend(vg_isnan(x), x, logistic_slope_24(gy, decay_any(vg_abs(x))));
+}
+
+VEC vg vg_sigmoid_vjp(vg gy, vg x)
+{
+	if (!all_within(x, EXP_BOUND)) return sigmoid_vjp_any(gy, x);
+	return logistic_slope_24(gy, exp_24(vg_minus_abs(x)));
+}
+
+VEC_RARE vg tanh_vjp_any(vg gy, vg x)
+{
+	vg e = decay_any(vg_abs(vg_add(x, x)));
+
+	return vg_blend(vg_isnan(x), x, vg_mul(logistic_slope_24(gy, e), vg_set1(4.0)));
+}
+
+VEC vg vg_tanh_vjp(vg gy, vg x)
+{
+	if (!all_within(x, EXP_BOUND / 2)) return tanh_vjp_any(gy, x);
+	return vg_mul(logistic_slope_24(gy, exp_24(vg_minus_abs(vg_add(x, x)))), vg_set1(4.0));
+}
+
+VEC_RARE vg erf_vjp_any(vg gy, vg x)
+{
+	vg e = decay_any(vg_mul(x, x));
+
+	return vg_blend(vg_isnan(x), x, vg_mul(vg_mul(gy, vg_set1(TWO_OVER_SQRT_PI)), e));
+}
+
+VEC vg vg_erf_vjp(vg gy, vg x)
+{
+	if (!all_within(x, 26.0)) return erf_vjp_any(gy, x);
+	return vg_mul(vg_mul(gy, vg_set1(TWO_OVER_SQRT_PI)), exp_24(vg_neg(vg_mul(x, x))));
+}
+
+/* ---- those of a vector of floats ---- */
 
 VEC vf vf_pow(vf x, const pow_plan *plan)
 {
 	return vd_pair_to_vf(vd_pow(vf_to_vd_lo(x), plan), vd_pow(vf_to_vd_hi(x), plan));
-}
-
-/* gy e / (1 + e)^2 */
-VEC vd logistic_slope_of(vd gy, vd e)
-{
-	vd d = vd_add(vd_set1(1.0), e);
-
-	return vd_mul(gy, vd_div(e, vd_mul(d, d)));
-}
-
-/* gy e^-a / (1 + e^-a)^2. Past a = 250 even the largest float times it is 0; only at inf is the slope itself 0. */
-VEC_LONG vd logistic_slope_24(vd gy, vd a)
-{
-	vd e = vd_exp_24(vd_neg(vd_min(a, vd_set1(250.0)))), d = vd_add(vd_set1(1.0), e);
-
-	e = vd_blend(vd_lt(a, vd_set1((double)INFINITY)), e, vd_zero());
-	return vd_mul(gy, vd_div(e, vd_mul(d, d)));
-}
-
-VEC_RARE vf sigmoid_vjp_any(vf gy, vf x)
-{
-	vf a = vf_abs(x);
-	vd lo = logistic_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(a)),
-	   hi = logistic_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(a));
-
-	return vf_blend(vf_isnan(x), x, vd_pair_to_vf(lo, hi));
-}
-
-VEC vf vf_sigmoid_vjp(vf gy, vf x)
-{
-	vf b = minus_magnitude(x);
-
-	if (!all_within(x, 250.0f)) return sigmoid_vjp_any(gy, x);
-	return vd_pair_to_vf(logistic_slope_of(vf_to_vd_lo(gy), vd_exp_24(vf_to_vd_lo(b))),
-			     logistic_slope_of(vf_to_vd_hi(gy), vd_exp_24(vf_to_vd_hi(b))));
-}
-
-VEC vd tanh_slope_24(vd gy, vd a)
-{
-	return vd_mul(logistic_slope_24(gy, vd_add(a, a)), vd_set1(4.0));
-}
-
-VEC_RARE vf tanh_vjp_any(vf gy, vf x)
-{
-	vf a = vf_abs(x);
-	vd lo = tanh_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(a)), hi = tanh_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(a));
-
-	return vf_blend(vf_isnan(x), x, vd_pair_to_vf(lo, hi));
-}
-
-VEC vf vf_tanh_vjp(vf gy, vf x)
-{
-	vd four = vd_set1(4.0);
-	vf b;
-
-	if (!all_within(x, 125.0f)) return tanh_vjp_any(gy, x);
-	b = minus_magnitude(vf_add(x, x));
-	return vd_pair_to_vf(vd_mul(logistic_slope_of(vf_to_vd_lo(gy), vd_exp_24(vf_to_vd_lo(b))), four),
-			     vd_mul(logistic_slope_of(vf_to_vd_hi(gy), vd_exp_24(vf_to_vd_hi(b))), four));
-}
-
-VEC_LONG vd erf_slope_24(vd gy, vd a)
-{
-	vd b = vd_min(a, vd_set1(17.0)), e = vd_exp_24(vd_neg(vd_mul(b, b)));
-
-	e = vd_blend(vd_lt(a, vd_set1((double)INFINITY)), e, vd_zero());
-	return vd_mul(vd_mul(gy, vd_set1(TWO_OVER_SQRT_PI)), e);
-}
-
-VEC vf vf_erf_vjp(vf gy, vf x)
-{
-	vf a = vf_abs(x);
-	vd lo = erf_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(a)), hi = erf_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(a));
-
-	return vf_blend(vf_isnan(x), x, vd_pair_to_vf(lo, hi));
 }
 
 VEC vf vf_pow_vjp(vf gy, vf x, double p, const pow_plan *plan)

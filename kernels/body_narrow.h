@@ -48,12 +48,23 @@ ROW void narrow_sums(narrow *b, int64_t n)
 	vd lane[NARROW];
 
 	b->k = vd_zero();
-	for (int64_t c = 0; c < n; c++) {
-		gap g = exp_gap(vd_load(b->x[c]), b->max, false);
+	for (int64_t c = 0; c < n; c += VG) {
+		vg x = vg_of(b->max);
+		gap g;
 
-		vd_store(b->e[c], g.e);
-		b->k = vd_add(b->k, vd_blend(g.top, vd_set1(1.0), vd_zero()));
-		lane[c] = vd_blend(g.top, vd_zero(), g.e);
+#define READ(i) \
+	if (c + (i) < n) x.v[i] = vd_load(b->x[c + (i)])
+		VG_DO(READ);
+#undef READ
+		g = exp_gap(x, b->max, false);
+#define COUNT_IN(i)                                                                 \
+	if (c + (i) < n) {                                                          \
+		vd_store(b->e[c + (i)], g.e.v[i]);                                  \
+		b->k = vd_add(b->k, vd_blend(g.top.v[i], vd_set1(1.0), vd_zero())); \
+		lane[c + (i)] = vd_blend(g.top.v[i], vd_zero(), g.e.v[i]);          \
+	}
+		VG_DO(COUNT_IN);
+#undef COUNT_IN
 	}
 	for (int64_t h = NARROW / 2, live = n; h; h /= 2) {
 		for (int64_t l = 0; l + h < live; l++) lane[l] = vd_add(lane[l], lane[l + h]);
@@ -88,7 +99,7 @@ ROW void narrow_loss(narrow *b, float *loss, int64_t rows)
 
 	log_parts(total, &hi, &lo);
 	hi = vd_add(hi, vd_add(lo, vd_div(lost, total)));
-	vd_store(of, vd_neg(log_of(narrow_own(b, b->x), b->max, hi, false)));
+	vd_store(of, vd_neg(vd_sub(vd_sub(narrow_own(b, b->x), b->max), hi)));
 	for (int64_t r = 0; r < rows; r++) loss[r] = (float)of[r];
 }
 

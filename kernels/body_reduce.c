@@ -7,19 +7,19 @@
 #include "kernels/body_rows.h"
 #include "kernels/table.h"
 
-/* For f32 the square is exact, so a product and a sum are what an FMA would give, and fast without FMA hardware. */
-VEC lanes step(lanes to, lanes v, bool square)
+/* What a value adds. For f32 the square is exact, so a product and a sum are what an FMA would give, and fast without FMA hardware. */
+VEC vg term(vg v, bool square)
 {
-	to.lo = vd_add(to.lo, square ? vd_mul(v.lo, v.lo) : v.lo);
-	to.hi = vd_add(to.hi, square ? vd_mul(v.hi, v.hi) : v.hi);
-	return to;
+	return square ? vg_mul(v, v) : v;
 }
 
 /* Elements at .. at + n - 1, the first of which goes to lane 0. A masked-off lane adds +0, which changes no lane: none is -0. */
 ROW lanes run(lanes to, const void *x, int64_t at, int64_t n, bool wide, bool square)
 {
-	for (; n >= 16; n -= 16, at += 16) to = step(to, load(x, at, 16, 0.0, wide), square);
-	return n ? step(to, load(x, at, n, 0.0, wide), square) : to;
+	for (; n >= VG_LANES; n -= VG_LANES, at += VG_LANES)
+		add_up(&to, term(load(x, at, VG_LANES, 0.0, wide), square));
+	if (n) add_up(&to, term(load(x, at, n, 0.0, wide), square));
+	return to;
 }
 
 /* A column sum adds up to AT_ONCE rows of a lane while its sums are in registers: rows r, r + 16, ... of a block of rows. Those of
@@ -30,14 +30,13 @@ enum { AT_ONCE = 4, AHEAD = 4 };
 ROW void rows_to_lane(double *to, bool fresh, const void *x, int64_t at, int64_t stride, int64_t rows, int64_t n,
 		      bool wide, bool square)
 {
-	lanes have = fresh ? zeros() : (lanes){ vd_load(to), vd_load(to + 8) };
+	vg have = fresh ? vg_set1(0.0) : load(to, 0, VG_LANES, 0.0, true);
 
 	for (int64_t r = 0; r < rows; r++, at += 16 * stride) {
 		prefetch(x, at + AHEAD * stride, wide);
-		have = step(have, load(x, at, n, 0.0, wide), square);
+		have = vg_add(have, term(load(x, at, n, 0.0, wide), square));
 	}
-	vd_store(to, have.lo);
-	vd_store(to + 8, have.hi);
+	store(to, 0, VG_LANES, have, true);
 }
 
 /* A lane's rows of one block. Most blocks are full, and most vectors whole. */
@@ -46,9 +45,9 @@ ROW void block_to_lane(double *to, bool fresh, const void *x, int64_t at, int64_
 {
 	int64_t c = 0;
 
-	for (; rows == AT_ONCE && cols - c >= 16; c += 16)
-		rows_to_lane(to + c, fresh, x, at + c, stride, AT_ONCE, 16, wide, square);
-	for (; c < cols; c += 16) rows_to_lane(to + c, fresh, x, at + c, stride, rows, cols - c, wide, square);
+	for (; rows == AT_ONCE && cols - c >= VG_LANES; c += VG_LANES)
+		rows_to_lane(to + c, fresh, x, at + c, stride, AT_ONCE, VG_LANES, wide, square);
+	for (; c < cols; c += VG_LANES) rows_to_lane(to + c, fresh, x, at + c, stride, rows, cols - c, wide, square);
 }
 
 #define SUMS(name, type, wide, square)                                                                               \

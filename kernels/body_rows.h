@@ -1,4 +1,4 @@
-/* body_rows.h: sixteen values at a time as two vd, for float and double alike.
+/* body_rows.h: rows a group at a time (vec_group.h), for float and double alike.
  *
  * `wide` (double) is a constant wherever these functions are called, so each kernel keeps one side of every branch. Float runs
  * in f64 from load to store and rounds there, once. */
@@ -6,7 +6,7 @@
 #define WEIR_KERNELS_BODY_ROWS_H
 
 #include "kernels/reduce.h"
-#include "kernels/vec.h"
+#include "kernels/vec_group.h"
 
 /* For functions of some length. Without optimisation each keeps a frame of its own: inlined into one, they would take 200 KB of stack. */
 #if defined(__OPTIMIZE__) || !defined(__GNUC__)
@@ -15,6 +15,7 @@
 #define ROW static __attribute__((unused))
 #endif
 
+/* The sixteen lanes of a sum (reduce.h). */
 typedef struct lanes {
 	vd lo, hi;
 } lanes;
@@ -24,70 +25,71 @@ VEC lanes zeros(void)
 	return (lanes){ vd_zero(), vd_zero() };
 }
 
-/* Values at .. at + n - 1 of x; lanes from n on hold fill. */
-ROW lanes load(const void *x, int64_t at, int64_t n, double fill, bool wide)
+/* Values that follow each other in a row go to the lanes in turn. */
+VEC void add_up(lanes *s, vg a)
 {
-	if (wide) {
-		const double *p = (const double *)x + at;
-
-		if (n >= 16) return (lanes){ vd_load(p), vd_load(p + 8) };
-		if (n > 8) return (lanes){ vd_load(p), vd_load_n(p + 8, n - 8, fill) };
-		return (lanes){ vd_load_n(p, n, fill), vd_set1(fill) };
-	} else {
-		const float *p = (const float *)x + at;
-		vf v = n >= 16 ? vf_load(p) : vf_load_n(p, n, (float)fill);
-
-		return (lanes){ vf_to_vd_lo(v), vf_to_vd_hi(v) };
-	}
+#define ADD(i) *((i) % 2 ? &s->hi : &s->lo) = vd_add((i) % 2 ? s->hi : s->lo, a.v[i])
+	VG_DO(ADD);
+#undef ADD
 }
 
-ROW void store(void *y, int64_t at, int64_t n, lanes v, bool wide)
+/* a b to each lane, in one rounding. */
+VEC void add_products(lanes *s, vg a, vg b)
 {
-	if (wide) {
-		double *p = (double *)y + at;
+#define ADD(i) *((i) % 2 ? &s->hi : &s->lo) = vd_fma(a.v[i], b.v[i], (i) % 2 ? s->hi : s->lo)
+	VG_DO(ADD);
+#undef ADD
+}
 
-		if (n >= 16) {
-			vd_store(p, v.lo);
-			vd_store(p + 8, v.hi);
-		} else {
-			vd_store_n(p, v.lo, n < 8 ? n : 8);
-			if (n > 8) vd_store_n(p + 8, v.hi, n - 8);
-		}
-	} else {
-		float *p = (float *)y + at;
-		vf r = vd_pair_to_vf(v.lo, v.hi);
+/* Values at .. at + n - 1 of x; lanes from n on hold fill. */
+ROW vg load(const void *x, int64_t at, int64_t n, double fill, bool wide)
+{
+	const float *p = (const float *)x + at;
 
-		if (n >= 16) vf_store(p, r);
-		else vf_store_n(p, r, n);
-	}
+	if (wide) return vg_load_f64((const double *)x + at, n, fill);
+	return n >= VG_LANES ? vg_load(p) : vg_load_n(p, n, (float)fill);
+}
+
+ROW void store(void *y, int64_t at, int64_t n, vg a, bool wide)
+{
+	float *p = (float *)y + at;
+
+	if (wide) vg_store_f64((double *)y + at, a, n);
+	else if (n >= VG_LANES) vg_store(p, a);
+	else vg_store_n(p, a, n);
+}
+
+VEC void add_floats(float *p, int64_t n, vf v)
+{
+	if (n >= VF_LANES) vf_store(p, vf_add(vf_load(p), v));
+	else vf_store_n(p, vf_add(vf_load_n(p, n, 0.0f), v), n);
 }
 
 /* Stores, or rounds and adds what is there. */
-ROW void put(void *y, int64_t at, int64_t n, lanes v, bool add, bool wide)
+ROW void put(void *y, int64_t at, int64_t n, vg a, bool add, bool wide)
 {
-	if (!add) {
-		store(y, at, n, v, wide);
-	} else if (wide) {
-		lanes old = load(y, at, n, 0.0, true);
+	float *p = (float *)y + at;
 
-		store(y, at, n, (lanes){ vd_add(old.lo, v.lo), vd_add(old.hi, v.hi) }, true);
-	} else {
-		float *p = (float *)y + at;
-		vf r = vd_pair_to_vf(v.lo, v.hi);
-
-		if (n >= 16) vf_store(p, vf_add(vf_load(p), r));
-		else vf_store_n(p, vf_add(vf_load_n(p, n, 0.0f), r), n);
+	if (add && wide) a = vg_add(load(y, at, n, 0.0, true), a);
+	if (!add || wide) {
+		store(y, at, n, a, wide);
+		return;
 	}
+#define PUT(i)                                \
+	if ((i) % 2 == 0 && n > (i)*VD_LANES) \
+	add_floats(p + (i)*VD_LANES, n - (i)*VD_LANES, vd_pair_to_vf(a.v[i], a.v[((i) + 1) % VG]))
+	VG_DO(PUT);
+#undef PUT
 }
 
-/* Asks for the line at x[at], which need not exist: the next row comes from memory while this one is in work. */
+/* Asks for the group at x[at], which need not exist: the next row comes from memory while this one is in work. */
 VEC void prefetch(const void *x, int64_t at, bool wide)
 {
 #if defined(__GNUC__)
 	uintptr_t p = (uintptr_t)x + (uintptr_t)at * (wide ? 8 : 4);
 
-	__builtin_prefetch((const void *)p);
-	if (wide) __builtin_prefetch((const void *)(p + 64));
+	for (int line = 0; line < VG_LANES * (wide ? 8 : 4); line += 64)
+		__builtin_prefetch((const void *)(p + (uintptr_t)line));
 #else
 	(void)x, (void)at, (void)wide;
 #endif
@@ -107,7 +109,7 @@ VEC void set(void *y, int64_t at, double v, bool wide)
 /* One value everywhere in a row. */
 ROW void put_all(void *y, int64_t n, double v, bool add, bool wide)
 {
-	for (int64_t i = 0; i < n; i += 16) put(y, i, n - i, (lanes){ vd_set1(v), vd_set1(v) }, add, wide);
+	for (int64_t i = 0; i < n; i += VG_LANES) put(y, i, n - i, vg_set1(v), add, wide);
 }
 
 /* One chunk's lanes, added up as reduce.h says. */

@@ -15,13 +15,11 @@ ROW void softmax_rows(void *y, const void *x, int64_t rows, int64_t n, bool wide
 			continue;
 		}
 		by = inverse_of(row_sums(y, x, n, max, wide));
-		for (int64_t i = 0; i < n; i += 16) {
-			lanes e = load(y, i, n - i, 0.0, wide);
+		for (int64_t i = 0; i < n; i += VG_LANES) {
+			vg e = load(y, i, n - i, 0.0, wide);
 
 			prefetch(x, n + i, wide);
-			e.lo = scaled(e.lo, by, wide);
-			e.hi = scaled(e.hi, by, wide);
-			store(y, i, n - i, e, wide);
+			store(y, i, n - i, scaled(e, by, wide), wide);
 		}
 	}
 }
@@ -32,20 +30,18 @@ ROW void log_softmax_rows(void *y, const void *x, int64_t rows, int64_t n, bool 
 
 	for (; rows > 0; rows--, x = (const char *)x + n * size, y = (char *)y + n * size) {
 		double max = row_max(x, n, wide);
-		vd log_s, m = vd_set1(max);
+		vg log_s, m = vg_set1(max);
 
 		if (max == -(double)INFINITY) {
 			put_all(y, n, has_nan(x, n, wide) ? (double)NAN : -(double)INFINITY, false, wide);
 			continue;
 		}
-		log_s = vd_set1(log_sum(row_sums(NULL, x, n, max, wide)));
-		for (int64_t i = 0; i < n; i += 16) {
-			lanes v = load(x, i, n - i, max, wide);
+		log_s = vg_set1(log_sum(row_sums(NULL, x, n, max, wide)));
+		for (int64_t i = 0; i < n; i += VG_LANES) {
+			vg v = load(x, i, n - i, max, wide);
 
 			prefetch(x, n + i, wide);
-			v.lo = log_of(v.lo, m, log_s, wide);
-			v.hi = log_of(v.hi, m, log_s, wide);
-			store(y, i, n - i, v, wide);
+			store(y, i, n - i, log_of(v, m, log_s, wide), wide);
 		}
 	}
 }
@@ -56,30 +52,27 @@ ROW void softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t rows,
 
 	for (; rows > 0; rows--) {
 		weir_tree tree;
-		vd dot;
+		vg dot;
 
 		weir__tree_begin(&tree);
 		for (int64_t c = 0; c < n; c += WEIR_CHUNK) {
 			int64_t end = n - c < WEIR_CHUNK ? n : c + WEIR_CHUNK;
 			lanes sum = zeros();
 
-			for (int64_t i = c; i < end; i += 16) {
-				lanes p = load(y, i, end - i, 0.0, wide), g = load(gy, i, end - i, 0.0, wide);
+			for (int64_t i = c; i < end; i += VG_LANES) {
+				vg p = load(y, i, end - i, 0.0, wide), g = load(gy, i, end - i, 0.0, wide);
 
-				sum.lo = vd_add(sum.lo, vd_mul(p.lo, g.lo));
-				sum.hi = vd_add(sum.hi, vd_mul(p.hi, g.hi));
+				add_up(&sum, vg_mul(p, g));
 			}
 			weir__tree_add(&tree, fold(sum));
 		}
-		dot = vd_set1(weir__tree_sum(&tree));
-		for (int64_t i = 0; i < n; i += 16) {
-			lanes p = load(y, i, n - i, 0.0, wide), g = load(gy, i, n - i, 0.0, wide);
+		dot = vg_set1(weir__tree_sum(&tree));
+		for (int64_t i = 0; i < n; i += VG_LANES) {
+			vg p = load(y, i, n - i, 0.0, wide), g = load(gy, i, n - i, 0.0, wide);
 
 			prefetch(y, n + i, wide);
 			prefetch(gy, n + i, wide);
-			g.lo = vd_mul(p.lo, vd_sub(g.lo, dot));
-			g.hi = vd_mul(p.hi, vd_sub(g.hi, dot));
-			put(gx, i, n - i, g, add, wide);
+			put(gx, i, n - i, vg_mul(p, vg_sub(g, dot)), add, wide);
 		}
 		y = (const char *)y + n * size;
 		gy = (const char *)gy + n * size;
@@ -89,42 +82,35 @@ ROW void softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t rows,
 
 ROW void log_softmax_vjp_rows(void *gx, const void *y, const void *gy, int64_t rows, int64_t n, bool add, bool wide)
 {
-	const vd none = vd_set1(-(double)INFINITY);
+	const vg none = vg_set1(-(double)INFINITY);
 	int64_t size = wide ? 8 : 4;
 
 	for (; rows > 0; rows--) {
 		weir_tree tree;
 		bool alive = false;
-		vd sum;
+		vg sum;
 
 		weir__tree_begin(&tree);
 		for (int64_t c = 0; c < n; c += WEIR_CHUNK) {
 			int64_t end = n - c < WEIR_CHUNK ? n : c + WEIR_CHUNK;
 			lanes part = zeros();
 
-			for (int64_t i = c; i < end; i += 16) {
-				lanes g = load(gy, i, end - i, 0.0, wide);
-
-				part.lo = vd_add(part.lo, g.lo);
-				part.hi = vd_add(part.hi, g.hi);
+			for (int64_t i = c; i < end; i += VG_LANES) {
+				add_up(&part, load(gy, i, end - i, 0.0, wide));
 			}
 			weir__tree_add(&tree, fold(part));
 		}
-		sum = vd_set1(weir__tree_sum(&tree));
-		for (int64_t i = 0; i < n && !alive; i += 16) {
-			lanes p = load(y, i, n - i, -(double)INFINITY, wide);
-
-			alive = md_any(md_or(vd_ne(p.lo, none), vd_ne(p.hi, none)));
+		sum = vg_set1(weir__tree_sum(&tree));
+		for (int64_t i = 0; i < n && !alive; i += VG_LANES) {
+			alive = mg_any(vg_ne(load(y, i, n - i, -(double)INFINITY, wide), none));
 		}
 		if (!alive) put_all(gx, n, 0.0, add, wide);
-		for (int64_t i = 0; i < n && alive; i += 16) {
-			lanes p = load(y, i, n - i, 0.0, wide), g = load(gy, i, n - i, 0.0, wide);
+		for (int64_t i = 0; i < n && alive; i += VG_LANES) {
+			vg p = load(y, i, n - i, 0.0, wide), g = load(gy, i, n - i, 0.0, wide);
 
 			prefetch(y, n + i, wide);
 			prefetch(gy, n + i, wide);
-			g.lo = vd_sub(g.lo, vd_mul(exp_of(p.lo, wide), sum));
-			g.hi = vd_sub(g.hi, vd_mul(exp_of(p.hi, wide), sum));
-			put(gx, i, n - i, g, add, wide);
+			put(gx, i, n - i, vg_sub(g, vg_mul(exp_of(p, wide), sum)), add, wide);
 		}
 		y = (const char *)y + n * size;
 		gy = (const char *)gy + n * size;
@@ -142,7 +128,7 @@ ROW void cross_entropy_rows(void *loss, const void *x, const void *labels, bool 
 			l = has_nan(x, n, wide) ? (double)NAN : (double)INFINITY;
 		} else {
 			l = log_sum(row_sums(NULL, x, n, max, wide));
-			l = -first(log_of(vd_set1(at), vd_set1(max), vd_set1(l), wide));
+			l = -first(log_of(vg_set1(at), vg_set1(max), vg_set1(l), wide).v[0]);
 		}
 		set(loss, r, l, wide);
 	}
@@ -156,7 +142,8 @@ ROW void cross_entropy_vjp_rows(void *gx, const void *x, const void *labels, boo
 	for (int64_t r = 0; r < rows; r++, x = (const char *)x + n * size, gx = (char *)gx + n * size) {
 		int64_t label = label_at(labels, r, wide_label);
 		double max = row_max(x, n, wide), total, lost, old, own;
-		vd m = vd_set1(max), slope = vd_set1(get(g, r * gstep, wide));
+		vd m = vd_set1(max);
+		vg slope = vg_set1(get(g, r * gstep, wide));
 		inverse by;
 		gap here;
 		sums s;
@@ -168,27 +155,20 @@ ROW void cross_entropy_vjp_rows(void *gx, const void *x, const void *labels, boo
 		s = row_sums(add ? NULL : gx, x, n, max, wide);
 		by = inverse_of(s);
 		total = total_of(s, &lost);
-		here = exp_gap(vd_set1(get(x, label, wide)), m, wide);
-		own = md_any(here.top) ? s.k - 1.0 + s.rest : total - first(here.e);
+		here = exp_gap(vg_set1(get(x, label, wide)), m, wide);
+		own = mg_any(here.top) ? s.k - 1.0 + s.rest : total - first(here.e.v[0]);
 		own = own / -total * get(g, r * gstep, wide);
 		old = add ? get(gx, label, wide) : 0.0;
-		for (int64_t i = 0; i < n; i += 16) {
-			lanes e;
+		for (int64_t i = 0; i < n; i += VG_LANES) {
+			vg e;
 
 			if (add) {
-				e = load(x, i, n - i, max, wide);
-				e.lo = exp_gap(e.lo, m, wide).e;
-				e.hi = exp_gap(e.hi, m, wide).e;
-				if (!wide) {
-					vf v = vd_pair_to_vf(e.lo, e.hi); /* as stored in the other mode */
-
-					e = (lanes){ vf_to_vd_lo(v), vf_to_vd_hi(v) };
-				}
+				e = exp_gap(load(x, i, n - i, max, wide), m, wide).e;
+				if (!wide) e = vg_rounded(e); /* as stored in the other mode */
 			} else {
 				e = load(gx, i, n - i, 0.0, wide);
 			}
-			e.lo = vd_mul(scaled(e.lo, by, wide), slope);
-			e.hi = vd_mul(scaled(e.hi, by, wide), slope);
+			e = vg_mul(scaled(e, by, wide), slope);
 			put(gx, i, n - i, e, add, wide);
 		}
 		if (!wide) own = (double)(float)own;

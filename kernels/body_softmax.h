@@ -16,11 +16,15 @@ ROW double row_max(const void *x, int64_t n, bool wide)
 	if (wide) {
 		vd a = vd_set1(r), b = a;
 
-		for (int64_t i = 0; i < n; i += 16) {
-			lanes v = load(x, i, n - i, r, true);
+		for (int64_t i = 0; i < n; i += VG_LANES) {
+			vg v = load(x, i, n - i, r, true);
 
-			a = vd_max(v.lo, a);
-			b = vd_max(v.hi, b);
+			a = vd_max(v.v[0], a);
+			b = vd_max(v.v[1], b);
+			if (VG == 4) {
+				a = vd_max(v.v[VG - 2], a);
+				b = vd_max(v.v[VG - 1], b);
+			}
 		}
 		vd_store(m, a);
 		vd_store(m + 8, b);
@@ -52,41 +56,55 @@ ROW bool has_nan(const void *x, int64_t n, bool wide)
 	return false;
 }
 
+/* e^d for d <= 0 in float, where -inf and NaN may be among them. */
+VEC_RARE vg exp_below_any(vg d)
+{
+	mg inside = vg_lt(vg_set1(-EXP_BOUND), d);
+	vg e = exp_24(vg_blend(inside, d, vg_set1(0.0)));
+
+	return vg_blend(inside, e, vg_blend(vg_isnan(d), d, vg_set1(0.0)));
+}
+
+VEC vg exp_below(vg d)
+{
+	return mg_all(vg_lt(vg_set1(-EXP_BOUND), d)) ? exp_24(d) : exp_below_any(d);
+}
+
 /* exp(x - m) for x <= m, and where it is 1 because x is m. */
 typedef struct gap {
-	vd e, e_lo; /* for double, what e is off by; else 0 */
-	md top;
+	vg e, e_lo; /* for double, what e is off by */
+	mg top;
 } gap;
 
-/* For double the rounding of the difference goes into the exponential. */
-ROW gap exp_gap(vd x, vd m, bool wide)
+/* e^d, d = x - m in double: the rounding of the difference goes into the exponential. */
+ROW vd exp_gap_f64(vd x, vd m, vd d, vd *e_lo)
 {
-	vd d = vd_sub(x, m), one = vd_set1(1.0);
-	md inside = vd_gt(d, vd_set1(wide ? -746.0 : -700.0));
-	gap r = { .e_lo = vd_zero(), .top = vd_eq(d, vd_zero()) };
+	vd one = vd_set1(1.0), t, hi, lo, y, y_lo, e;
+	md inside = vd_gt(d, vd_set1(-746.0));
+	md plain = vd_gt(vd_abs(d), vd_set1(0x1p-60)); /* nearer to 0 the result is 1, and squares underflow */
+	vd a = vd_blend(md_and(inside, plain), x, m);
+	vd s = vd_sub(a, m), back = vd_add(s, m);
+	vd rest = vd_sub(vd_sub(a, back), vd_add(m, vd_sub(s, back))); /* a - m = s + rest */
 
-	if (wide) {
-		md plain = vd_gt(vd_abs(d), vd_set1(0x1p-60)); /* nearer to 0 the result is 1, and squares underflow */
-		vd a = vd_blend(md_and(inside, plain), x, m), t, hi, lo, y, y_lo;
-		vd s = vd_sub(a, m), back = vd_add(s, m);
-		vd rest = vd_sub(vd_sub(a, back), vd_add(m, vd_sub(s, back))); /* a - m = s + rest */
+	exp_parts(s, rest, &t, &hi, &lo);
+	y = vd_add(one, hi);
+	lo = vd_add(vd_add(vd_sub(one, y), hi), lo);
+	y_lo = vd_sub(y, vd_add(y, lo));
+	y = vd_add(y, lo);
+	y_lo = vd_add(y_lo, lo);
+	e = scale_by_halves(y, t);
+	*e_lo = vd_mul(vd_blend(vd_gt(d, vd_set1(-600.0)), y_lo, vd_zero()),
+		       power_of_two(vd_max(t, vd_set1(VD_MAGIC - 900.0))));
+	return vd_blend(inside, e, vd_blend(vd_isnan(d), d, vd_zero()));
+}
 
-		exp_parts(s, rest, &t, &hi, &lo);
-		y = vd_add(one, hi);
-		lo = vd_add(vd_add(vd_sub(one, y), hi), lo);
-		y_lo = vd_sub(y, vd_add(y, lo));
-		y = vd_add(y, lo);
-		y_lo = vd_add(y_lo, lo);
-		r.e = scale_by_halves(y, t);
-		r.e_lo = vd_mul(vd_blend(vd_gt(d, vd_set1(-600.0)), y_lo, vd_zero()),
-				power_of_two(vd_max(t, vd_set1(VD_MAGIC - 900.0))));
-	} else if (md_all(inside)) {
-		r.e = vd_exp_24(d);
-		return r;
-	} else {
-		r.e = vd_exp_24(vd_blend(inside, d, vd_zero()));
-	}
-	r.e = vd_blend(inside, r.e, vd_blend(vd_isnan(d), d, vd_zero()));
+ROW gap exp_gap(vg x, vd m, bool wide)
+{
+	vg d = vg_sub(x, vg_of(m));
+	gap r = { .top = vg_eq(d, vg_set1(0.0)) };
+
+	if (!wide) r.e = exp_below(d);
+	for (int i = 0; i < VG && wide; i++) r.e.v[i] = exp_gap_f64(x.v[i], m, d.v[i], &r.e_lo.v[i]);
 	return r;
 }
 
@@ -127,32 +145,30 @@ typedef struct sums {
 
 ROW sums sums_of(void *y, const void *x, int64_t n, double max, bool wide)
 {
-	const vd m = vd_set1(max), zero = vd_zero(), one = vd_set1(1.0);
+	const vd m = vd_set1(max);
+	const vg zero = vg_set1(0.0), one = vg_set1(1.0);
 	weir_tree tree;
 	lanes ones = zeros(), rest = zeros(), rest_lo = zeros();
 	sums r = { .rest_lo = 0.0 };
 
 	weir__tree_begin(&tree);
-	for (int64_t i = 0; i < n; i += 16) {
-		lanes v = load(x, i, n - i, -(double)INFINITY, wide);
-		gap lo = exp_gap(v.lo, m, wide), hi = exp_gap(v.hi, m, wide);
+	for (int64_t i = 0; i < n; i += VG_LANES) {
+		gap g = exp_gap(load(x, i, n - i, -(double)INFINITY, wide), m, wide);
 
-		if (y) store(y, i, n - i, (lanes){ lo.e, hi.e }, wide);
-		v = (lanes){ lo.e, hi.e };
-		if (md_any(md_or(lo.top, hi.top))) {
-			ones.lo = vd_add(ones.lo, vd_blend(lo.top, one, zero));
-			ones.hi = vd_add(ones.hi, vd_blend(hi.top, one, zero));
-			v.lo = vd_blend(lo.top, zero, lo.e);
-			v.hi = vd_blend(hi.top, zero, hi.e);
+		if (y) store(y, i, n - i, g.e, wide);
+		if (mg_any(g.top)) {
+			add_up(&ones, vg_blend(g.top, one, zero));
+			g.e = vg_blend(g.top, zero, g.e);
 		}
 		if (wide) {
-			add_parts(&rest.lo, &rest_lo.lo, v.lo, lo.e_lo);
-			add_parts(&rest.hi, &rest_lo.hi, v.hi, hi.e_lo);
+			for (int l = 0; l < VG; l += 2) {
+				add_parts(&rest.lo, &rest_lo.lo, g.e.v[l], g.e_lo.v[l]);
+				add_parts(&rest.hi, &rest_lo.hi, g.e.v[l + 1], g.e_lo.v[l + 1]);
+			}
 			continue;
 		}
-		rest.lo = vd_add(rest.lo, v.lo);
-		rest.hi = vd_add(rest.hi, v.hi);
-		if (i % WEIR_CHUNK == WEIR_CHUNK - 16 || i + 16 >= n) {
+		add_up(&rest, g.e);
+		if (i % WEIR_CHUNK == WEIR_CHUNK - VG_LANES || i + VG_LANES >= n) {
 			weir__tree_add(&tree, fold(rest));
 			rest = zeros();
 		}
@@ -200,7 +216,7 @@ ROW double log_sum(sums s)
 
 /* 1 / (k + rest) in two words, for double; in one for float, which has digits to spare. */
 typedef struct inverse {
-	vd hi, lo;
+	vg hi, lo;
 } inverse;
 
 ROW inverse inverse_of(sums s)
@@ -209,38 +225,44 @@ ROW inverse inverse_of(sums s)
 	vd hi = vd_div(vd_set1(1.0), vd_set1(total));
 	vd rest = vd_sub(vd_fnma(hi, vd_set1(total), vd_set1(1.0)), vd_mul(hi, vd_set1(lost)));
 
-	return (inverse){ hi, vd_mul(hi, rest) };
+	return (inverse){ vg_of(hi), vg_of(vd_mul(hi, rest)) };
 }
 
-ROW vd scaled(vd e, inverse by, bool wide)
+ROW vg scaled(vg e, inverse by, bool wide)
 {
-	return wide ? vd_fma(e, by.hi, vd_mul(e, by.lo)) : vd_mul(e, by.hi);
+	return wide ? vg_fma(e, by.hi, vg_mul(e, by.lo)) : vg_mul(e, by.hi);
 }
 
 /* (x - m) - log s, with the rounding of x - m for double. */
-ROW vd log_of(vd x, vd m, vd log_s, bool wide)
+ROW vg log_of(vg x, vg m, vg log_s, bool wide)
 {
-	vd d = vd_sub(x, m);
+	vg d = vg_sub(x, m);
 
 	if (wide) {
-		md finite = vd_gt(d, vd_set1(-(double)INFINITY));
-		vd a = vd_blend(finite, x, m), s = vd_sub(a, m), back = vd_add(s, m);
-		vd rest = vd_sub(vd_sub(a, back), vd_add(m, vd_sub(s, back)));
+		mg finite = vg_lt(vg_set1(-(double)INFINITY), d);
+		vg a = vg_blend(finite, x, m), s = vg_sub(a, m), back = vg_add(s, m);
+		vg rest = vg_sub(vg_sub(a, back), vg_add(m, vg_sub(s, back)));
 
-		log_s = vd_sub(log_s, rest);
+		log_s = vg_sub(log_s, rest);
 	}
-	return vd_sub(d, log_s);
+	return vg_sub(d, log_s);
 }
 
-/* exp of a log-probability. (Above 700 there is none: what comes out is large, inf or NaN.) */
-ROW vd exp_of(vd y, bool wide)
+VEC_RARE vg exp_of_any(vg y)
 {
-	md inside = vd_lt(vd_abs(y), vd_set1(700.0));
+	mg inside = vg_lt(vg_abs(y), vg_set1(EXP_BOUND));
 
-	if (wide) return vd_exp(y);
-	if (md_all(inside)) return vd_exp_24(y);
-	return vd_blend(inside, vd_exp_24(vd_blend(inside, y, vd_zero())),
-			vd_blend(vd_lt(y, vd_zero()), vd_zero(), vd_abs(y)));
+	return vg_blend(inside, exp_24(vg_blend(inside, y, vg_set1(0.0))),
+			vg_blend(vg_lt(y, vg_set1(0.0)), vg_set1(0.0), vg_abs(y)));
+}
+
+VG_LIFT_1(vg, exp_of_f64, vd_exp, vg)
+
+/* exp of a log-probability. (Above EXP_BOUND there is none: what comes out for float is large, inf or NaN.) */
+ROW vg exp_of(vg y, bool wide)
+{
+	if (wide) return exp_of_f64(y);
+	return all_within(y, EXP_BOUND) ? exp_24(y) : exp_of_any(y);
 }
 
 #endif

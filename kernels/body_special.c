@@ -1,5 +1,5 @@
-/* Softplus, the normal distribution's function and density, gelu and silu: element-wise kernels for one instruction set, see vec.h.
- * Long, because each comes with its gradient in two types.
+/* Softplus, the normal distribution's function and density, gelu and silu for double: element-wise kernels for one instruction set, see vec.h. Those for float stand
+ * in body_map_f32.c.
  *
  *   softplus     max(x, 0) + ln(1 + e^-|x|)
  *   normal_cdf   Φ(x) = e^(-x²/2) M(|x|) below 0, 1 - that above; M is smooth and of moderate size, so that Φ keeps
@@ -7,15 +7,10 @@
  *   normal_pdf   φ(x) = e^(-x²/2) / √(2π), the square in two words
  *   gelu         x Φ(x), silu x / (1 + e^-x); 0 at -inf
  *
- * The rules of body_math.h hold: float in double lanes and rounded once; harmless stand-ins, so that no undeserved
- * flag is raised. */
+ * The rules of body_math.h hold: harmless stand-ins, so that no undeserved flag is raised. */
 #include "kernels/table.h"
 
 #include "kernels/body_math.h"
-
-#define ONE_OVER_SQRT_2PI 0x1.9884533d43651p-2
-
-/* ---- double ---- */
 
 /* x below 0, -min(x, bound) above: the exponent of e^-|x|, kept from underflow where it would not show beside x. */
 VEC vd minus_abs(vd x, double bound)
@@ -210,240 +205,41 @@ VEC_LONG vd vd_silu_vjp(vd gy, vd x)
 	return times_sigmoid(vd_mul(gy, vd_fma(vd_max(z, vd_set1(-1000.0)), vd_sigmoid(vd_neg(z)), one)), z);
 }
 
-/* ---- float ---- */
-
-VEC_LONG vd softplus_24(vd x)
-{
-	vd minus_inf = vd_set1(-(double)INFINITY);
-	vd z = vd_blend(vd_eq(x, minus_inf), vd_zero(), minus_abs(x, 60.0));
-	vd e = vd_exp_24(vd_blend(vd_lt(z, vd_set1(-110.0)), vd_set1(-110.0), z)), u = vd_add(e, vd_set1(1.0));
-	vd y = vd_add(vd_max(x, vd_zero()), vd_add(vd_log_24(u), log1p_rest(e, u)));
-
-	return vd_blend(vd_isnan(x), x, vd_blend(vd_eq(x, minus_inf), vd_zero(), y));
-}
-
-VEC vf vf_softplus(vf x)
-{
-	return vd_pair_to_vf(softplus_24(vf_to_vd_lo(x)), softplus_24(vf_to_vd_hi(x)));
-}
-
-/* Past -250 even the largest float times the slope is 0. */
-VEC_LONG vd softplus_slope_24(vd gy, vd x)
-{
-	vd slope = sigmoid_24(x, vd_neg(vd_min(vd_set1(250.0), vd_abs(x))));
-
-	slope = vd_blend(vd_eq(x, vd_set1(-(double)INFINITY)), vd_zero(), slope);
-	return vd_blend(vd_isnan(x), x, vd_mul(gy, slope));
-}
-
-VEC vf vf_softplus_vjp(vf gy, vf x)
-{
-	return vd_pair_to_vf(softplus_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(x)),
-			     softplus_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(x)));
-}
-
-/* e^(t²/2) Φ(-t) for 0 <= t <= 16 as a function of s = (t - 3.5) / (t + 3.5), from interpolation at Chebyshev nodes, to 2^-33; at t = 24
- * still to 2^-23. */
-VEC_LONG vd tail_24(vd t)
-{
-	vd a = vd_set1(3.5), s = vd_div(vd_sub(t, a), vd_add(t, a));
-	vd p = vd_set1(0x1.8e05fb7a48ffcp-19);
-
-	STEP(p, s, 0x1.b1f99b3a4f7b3p-18);
-	STEP(p, s, -0x1.486d3509e2dc0p-16);
-	STEP(p, s, -0x1.e099bb310d457p-15);
-	STEP(p, s, 0x1.13a5ca2680c40p-13);
-	STEP(p, s, 0x1.9a97b6c2af0a1p-12);
-	STEP(p, s, -0x1.69f2e30b2812ap-10);
-	STEP(p, s, -0x1.995beb217c536p-10);
-	STEP(p, s, 0x1.385ea53985ea3p-6);
-	STEP(p, s, -0x1.f8f33bb2316f8p-5);
-	STEP(p, s, 0x1.01c0666d368e6p-3);
-	STEP(p, s, -0x1.7f43192be288dp-3);
-	STEP(p, s, 0x1.b396f9cef5e4dp-4);
-	return p;
-}
-
-/* e^(-t²/2) */
-VEC_LONG vd bell_24(vd t)
-{
-	return vd_exp_24(vd_mul(vd_mul(t, t), vd_set1(-0.5)));
-}
-
-VEC_LONG vd normal_cdf_24(vd x)
-{
-	vd t = tail_place(x, 15.0, 6.0);
-
-	return from_tail(x, vd_mul(tail_24(t), bell_24(t)));
-}
-
-VEC vf vf_normal_cdf(vf x)
-{
-	return vd_pair_to_vf(normal_cdf_24(vf_to_vd_lo(x)), normal_cdf_24(vf_to_vd_hi(x)));
-}
-
-VEC_LONG vd normal_slope_24(vd gy, vd x)
-{
-	vd e = bell_24(vd_min(vd_set1(24.0), vd_abs(x)));
-
-	e = vd_blend(vd_eq(vd_abs(x), vd_set1((double)INFINITY)), vd_zero(), e);
-	return vd_blend(vd_isnan(x), x, vd_mul(vd_mul(gy, vd_set1(ONE_OVER_SQRT_2PI)), e));
-}
-
-VEC vf vf_normal_cdf_vjp(vf gy, vf x)
-{
-	return vd_pair_to_vf(normal_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(x)),
-			     normal_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(x)));
-}
-
-VEC vf vf_normal_pdf(vf x)
-{
-	return vf_normal_cdf_vjp(vf_set1(1.0f), x);
-}
-
-VEC_LONG vd gelu_24(vd x)
-{
-	return vd_mul(vd_max(x, vd_set1(-15.0)), normal_cdf_24(x));
-}
-
-VEC_RARE vf gelu_any(vf x)
-{
-	return vd_pair_to_vf(gelu_24(vf_to_vd_lo(x)), gelu_24(vf_to_vd_hi(x)));
-}
-
-VEC_LONG vd gelu_near(vd x, vd t)
-{
-	return vd_mul(x, cdf_of_tail(x, vd_mul(tail_24(t), bell_24(t))));
-}
-
-VEC vf vf_gelu(vf x)
-{
-	vf t = vf_abs(x);
-
-	if (!all_within(x, 6.0f)) return gelu_any(x);
-	return vd_pair_to_vf(gelu_near(vf_to_vd_lo(x), vf_to_vd_lo(t)), gelu_near(vf_to_vd_hi(x), vf_to_vd_hi(t)));
-}
-
-/* gy (Φ(x) + x φ(x)), |x| <= 24: past that even the largest float times it is 0, or it is 1. */
-VEC_LONG vd gelu_slope_24(vd gy, vd x, vd t)
-{
-	vd e = bell_24(t), tail = vd_mul(tail_24(t), e);
-
-	return vd_mul(gy, vd_fma(vd_mul(x, vd_set1(ONE_OVER_SQRT_2PI)), e, cdf_of_tail(x, tail)));
-}
-
-VEC_RARE vf gelu_vjp_any(vf gy, vf x)
-{
-	mf below = vf_eq(x, vf_set1(-INFINITY)), none = vf_isnan(x);
-	vf z = vf_min(vf_max(vf_blend(mf_or(below, none), vf_zero(), x), vf_set1(-24.0f)), vf_set1(24.0f)),
-	   t = vf_abs(z);
-	vf y = vd_pair_to_vf(gelu_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(z), vf_to_vd_lo(t)),
-			     gelu_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(z), vf_to_vd_hi(t)));
-
-	return vf_blend(none, x, vf_blend(below, vf_zero(), y));
-}
-
-VEC vf vf_gelu_vjp(vf gy, vf x)
-{
-	vf t = vf_abs(x);
-
-	if (!all_within(x, 24.0f)) return gelu_vjp_any(gy, x);
-	return vd_pair_to_vf(gelu_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(x), vf_to_vd_lo(t)),
-			     gelu_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(x), vf_to_vd_hi(t)));
-}
-
-/* x s(x); below is -|x|, bounded. */
-VEC_LONG vd silu_24(vd x, vd below)
-{
-	vd e = vd_exp_24(below), one = vd_set1(1.0);
-
-	return vd_div(vd_mul(x, vd_blend(vd_lt(x, vd_zero()), e, one)), vd_add(one, e));
-}
-
-VEC_RARE vf silu_any(vf x)
-{
-	mf at_end = vf_eq(x, vf_set1(-INFINITY)), none = vf_isnan(x);
-	vf z = vf_max(vf_blend(mf_or(at_end, none), vf_zero(), x), vf_set1(-120.0f)),
-	   b = vf_max(minus_magnitude(z), vf_set1(-120.0f));
-	vf y = vd_pair_to_vf(silu_24(vf_to_vd_lo(z), vf_to_vd_lo(b)), silu_24(vf_to_vd_hi(z), vf_to_vd_hi(b)));
-
-	return vf_blend(none, x, vf_blend(at_end, vf_zero(), y));
-}
-
-VEC vf vf_silu(vf x)
-{
-	vf b = minus_magnitude(x);
-
-	if (!all_within(x, 87.0f)) return silu_any(x);
-	return vd_pair_to_vf(silu_24(vf_to_vd_lo(x), vf_to_vd_lo(b)), silu_24(vf_to_vd_hi(x), vf_to_vd_hi(b)));
-}
-
-/* gy s(x) (1 + x s(-x)) over one denominator. */
-VEC_LONG vd silu_slope_24(vd gy, vd x, vd below)
-{
-	vd e = vd_exp_24(below), one = vd_set1(1.0), d = vd_add(one, e);
-	md negative = vd_lt(x, vd_zero());
-	vd own = vd_blend(negative, e, one), other = vd_blend(negative, one, e);
-
-	return vd_mul(gy, vd_div(vd_mul(own, vd_fma(x, other, d)), vd_mul(d, d)));
-}
-
-VEC_RARE vf silu_vjp_any(vf gy, vf x)
-{
-	mf at_end = vf_eq(x, vf_set1(-INFINITY)), none = vf_isnan(x);
-	vf z = vf_min(vf_max(vf_blend(mf_or(at_end, none), vf_zero(), x), vf_set1(-250.0f)), vf_set1(250.0f)),
-	   b = minus_magnitude(z);
-	vf y = vd_pair_to_vf(silu_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(z), vf_to_vd_lo(b)),
-			     silu_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(z), vf_to_vd_hi(b)));
-
-	return vf_blend(none, x, vf_blend(at_end, vf_zero(), y));
-}
-
-VEC vf vf_silu_vjp(vf gy, vf x)
-{
-	vf b = minus_magnitude(x);
-
-	if (!all_within(x, 250.0f)) return silu_vjp_any(gy, x);
-	return vd_pair_to_vf(silu_slope_24(vf_to_vd_lo(gy), vf_to_vd_lo(x), vf_to_vd_lo(b)),
-			     silu_slope_24(vf_to_vd_hi(gy), vf_to_vd_hi(x), vf_to_vd_hi(b)));
-}
-
 /* ---- the kernels: the last, partial vector goes the same way under a mask, its idle lanes being 1 ---- */
 
-#define MAP_1(name, type, T, V, lanes)                                                              \
-	void KERN(map_##name##_##type)(void *y, const void *const *x, int64_t n, const double *p)   \
-	{                                                                                           \
-		T *to = y;                                                                          \
-		const T *x0 = x[0];                                                                 \
-		int64_t i = 0;                                                                      \
-                                                                                                    \
-		(void)p;                                                                            \
-		for (; n - i >= lanes; i += lanes) V##_store(to + i, V##_##name(V##_load(x0 + i))); \
-		if (i < n) V##_store_n(to + i, V##_##name(V##_load_n(x0 + i, n - i, 1)), n - i);    \
+#define MAP_1(name)                                                                                    \
+	void KERN(map_##name##_f64)(void *y, const void *const *x, int64_t n, const double *p)         \
+	{                                                                                              \
+		double *to = y;                                                                        \
+		const double *x0 = x[0];                                                               \
+		int64_t i = 0;                                                                         \
+                                                                                                       \
+		(void)p;                                                                               \
+		for (; n - i >= VD_LANES; i += VD_LANES) vd_store(to + i, vd_##name(vd_load(x0 + i))); \
+		if (i < n) vd_store_n(to + i, vd_##name(vd_load_n(x0 + i, n - i, 1)), n - i);          \
 	}
 
-#define MAP_2(name, type, T, V, lanes)                                                                                \
-	void KERN(map_##name##_##type)(void *y, const void *const *x, int64_t n, const double *p)                     \
-	{                                                                                                             \
-		T *to = y;                                                                                            \
-		const T *x0 = x[0], *x1 = x[1];                                                                       \
-		int64_t i = 0;                                                                                        \
-                                                                                                                      \
-		(void)p;                                                                                              \
-		for (; n - i >= lanes; i += lanes) V##_store(to + i, V##_##name(V##_load(x0 + i), V##_load(x1 + i))); \
-		if (i < n)                                                                                            \
-			V##_store_n(to + i, V##_##name(V##_load_n(x0 + i, n - i, 1), V##_load_n(x1 + i, n - i, 1)),   \
-				    n - i);                                                                           \
+#define MAP_2(name)                                                                                             \
+	void KERN(map_##name##_f64)(void *y, const void *const *x, int64_t n, const double *p)                  \
+	{                                                                                                       \
+		double *to = y;                                                                                 \
+		const double *x0 = x[0], *x1 = x[1];                                                            \
+		int64_t i = 0;                                                                                  \
+                                                                                                                \
+		(void)p;                                                                                        \
+		for (; n - i >= VD_LANES; i += VD_LANES)                                                        \
+			vd_store(to + i, vd_##name(vd_load(x0 + i), vd_load(x1 + i)));                          \
+		if (i < n)                                                                                      \
+			vd_store_n(to + i, vd_##name(vd_load_n(x0 + i, n - i, 1), vd_load_n(x1 + i, n - i, 1)), \
+				   n - i);                                                                      \
 	}
 
-#define BOTH(MAP, name) MAP(name, f32, float, vf, VF_LANES) MAP(name, f64, double, vd, VD_LANES)
-
-BOTH(MAP_1, softplus)
-BOTH(MAP_1, normal_cdf)
-BOTH(MAP_1, normal_pdf)
-BOTH(MAP_2, softplus_vjp)
-BOTH(MAP_2, normal_cdf_vjp)
-BOTH(MAP_1, gelu)
-BOTH(MAP_1, silu)
-BOTH(MAP_2, gelu_vjp)
-BOTH(MAP_2, silu_vjp)
+MAP_1(softplus)
+MAP_1(normal_cdf)
+MAP_1(normal_pdf)
+MAP_2(softplus_vjp)
+MAP_2(normal_cdf_vjp)
+MAP_1(gelu)
+MAP_1(silu)
+MAP_2(gelu_vjp)
+MAP_2(silu_vjp)

@@ -28,6 +28,8 @@
  *               M_and M_or M_xor M_not M_andnot(a, b) = a and not b
  *               M_any M_all M_first(n)               M_first: lanes below n
  *               M_bits(m) -> unsigned                lane i is bit i
+ *               vd_load_f32(p) vd_load_f32_n(p, n, fill)             eight floats as doubles
+ *               vd_store_f32(p, v) vd_store_f32_n(p, v, n)           one rounding
  *   convert     vf_to_vd_lo vf_to_vd_hi              lanes 0..7 and 8..15
  *               vd_pair_to_vf(lo, hi)                one rounding
  *               vf_from_vi                           one rounding

@@ -350,6 +350,34 @@ VEC void vd_store_n(double *p, vd v, int64_t n)
 	_mm256_maskstore_pd(p + 4, _mm256_castpd_si256(m.b), v.b);
 }
 
+VEC vd vd_load_f32(const float *p)
+{
+	return (vd){ _mm256_cvtps_pd(_mm_loadu_ps(p)), _mm256_cvtps_pd(_mm_loadu_ps(p + 4)) };
+}
+
+VEC void vd_store_f32(float *p, vd v)
+{
+	_mm_storeu_ps(p, _mm256_cvtpd_ps(v.a));
+	_mm_storeu_ps(p + 4, _mm256_cvtpd_ps(v.b));
+}
+
+/* By way of whole vectors in memory: they are the ends of arrays. */
+VEC vd vd_load_f32_n(const float *p, int64_t n, float fill)
+{
+	float f[8] = { fill, fill, fill, fill, fill, fill, fill, fill };
+
+	memcpy(f, p, (size_t)n * sizeof *p);
+	return vd_load_f32(f);
+}
+
+VEC void vd_store_f32_n(float *p, vd v, int64_t n)
+{
+	float f[8];
+
+	vd_store_f32(f, v);
+	memcpy(p, f, (size_t)n * sizeof *p);
+}
+
 VEC_2(vf, vf_add, vf, _mm256_add_ps)
 VEC_2(vf, vf_sub, vf, _mm256_sub_ps)
 VEC_2(vf, vf_mul, vf, _mm256_mul_ps)

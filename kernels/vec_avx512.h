@@ -99,6 +99,23 @@ VEC void vd_store_n(double *p, vd v, int64_t n)
 	_mm512_mask_storeu_pd(p, md_first(n), v);
 }
 
+VEC vd vd_load_f32(const float *p)
+{
+	return _mm512_cvtps_pd(_mm256_loadu_ps(p));
+}
+VEC vd vd_load_f32_n(const float *p, int64_t n, float fill)
+{
+	return _mm512_cvtps_pd(_mm256_mask_loadu_ps(_mm256_set1_ps(fill), md_first(n), p));
+}
+VEC void vd_store_f32(float *p, vd v)
+{
+	_mm256_storeu_ps(p, _mm512_cvtpd_ps(v));
+}
+VEC void vd_store_f32_n(float *p, vd v, int64_t n)
+{
+	_mm256_mask_storeu_ps(p, md_first(n), _mm512_cvtpd_ps(v));
+}
+
 /* Rows i and 8 + i share a register; squares of four by four are turned, then put in their places. */
 VEC void vf_columns(vf *r, const float *p, int64_t stride)
 {

@@ -300,6 +300,22 @@ VEC vd vf_to_vd_hi(vf a)
 {
 	VEC_EACH(vd, VD_LANES, (double)a.v[i + VD_LANES]);
 }
+VEC vd vd_load_f32(const float *p)
+{
+	VEC_EACH(vd, VD_LANES, (double)p[i]);
+}
+VEC vd vd_load_f32_n(const float *p, int64_t n, float fill)
+{
+	VEC_EACH(vd, VD_LANES, (double)(i < n ? p[i] : fill));
+}
+VEC void vd_store_f32_n(float *p, vd a, int64_t n)
+{
+	for (int64_t i = 0; i < n; i++) p[i] = (float)a.v[i];
+}
+VEC void vd_store_f32(float *p, vd a)
+{
+	vd_store_f32_n(p, a, VD_LANES);
+}
 VEC vf vf_from_vi(vi a)
 {
 	VEC_EACH(vf, VF_LANES, (float)a.v[i]);
