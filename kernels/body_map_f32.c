@@ -11,20 +11,6 @@
 
 #include "kernels/body_math.h"
 
-/* 0 instead of -inf and NaN, so that nothing underflows in their lanes. */
-VEC vg no_end(vg x)
-{
-	return vg_blend(vg_lt(vg_set1(-(double)INFINITY), x), x, vg_set1(0.0));
-}
-
-/* What a result is at its ends: NaN of NaN, 0 of -inf. */
-VEC vg with_ends(vg x, vg y)
-{
-	mg at_end = vg_eq(x, vg_set1(-(double)INFINITY));
-
-	return vg_blend(vg_isnan(x), x, vg_blend(at_end, vg_set1(0.0), y));
-}
-
 /* ln(1 + e) for 0 <= e <= 1, to 2^-34. */
 VEC_LONG vg log1p_24(vg e)
 {
@@ -39,28 +25,26 @@ VEC_LONG vg log1p_24(vg e)
 	return vg_div(vg_mul(n, e), d);
 }
 
-/* below is -|x|, bounded. */
-VEC_LONG vg softplus_24(vg x, vg below)
+/* a is |x|, bounded. */
+VEC_LONG vg softplus_24(vg x, vg a)
 {
-	return vg_add(vg_max(x, vg_set1(0.0)), log1p_24(exp_24(below)));
+	return vg_add(vg_max(x, vg_set1(0.0)), log1p_24(decay_24(a)));
 }
 
 VEC_RARE vg softplus_any(vg x)
 {
-	vg a = vg_min(vg_abs(no_end(x)), vg_set1(EXP_BOUND));
-
-	return with_ends(x, softplus_24(x, vg_neg(a)));
+	return with_ends(x, softplus_24(x, vg_min(vg_abs(no_end(x)), vg_set1(EXP_BOUND))));
 }
 
 VEC vg vg_softplus(vg x)
 {
-	return all_within(x, EXP_BOUND) ? softplus_24(x, vg_minus_abs(x)) : softplus_any(x);
+	return all_within(x, EXP_BOUND) ? softplus_24(x, vg_abs(x)) : softplus_any(x);
 }
 
 VEC vg vg_softplus_vjp(vg gy, vg x)
 {
 	if (!all_within(x, EXP_BOUND)) return vg_blend(vg_isnan(x), x, vg_mul(gy, sigmoid_any(x)));
-	return vg_mul(gy, sigmoid_24(x, vg_minus_abs(x)));
+	return vg_mul(gy, sigmoid_24(x, vg_abs(x)));
 }
 
 /* Up to here e^(-t²/2) can be formed, and from 20 on nothing that it is a factor of is other than 0. */
@@ -69,24 +53,25 @@ VEC vg vg_softplus_vjp(vg gy, vg x)
 /* e^(-t²/2), t <= BELL_BOUND */
 VEC_LONG vg bell_24(vg t)
 {
-	return exp_24(vg_mul(vg_mul(t, t), vg_set1(-0.5)));
+	return exp2_24(vg_mul(t, t), -0.5 * LOG2_E);
 }
 
-/* e^(t²/2) Φ(-t) = n / d, for 0 <= t <= 20 to 2^-32. The degrees are those of its behaviour far out, 1 / (t √(2π)). */
+/* e^(t²/2) Φ(-t) = n / d: 1/2 at 0, right to 2^-33 for t <= 13.2, where Φ leaves the range of floats; to 2^-25 at 20, where t beside it is what counts. The
+ * degrees are those of 1 / (t √(2π)), as which it ends. */
 VEC_LONG void tail_parts(vg t, vg *numerator, vg *denominator)
 {
-	vg n = vg_set1(0x1.98844530acd52p-2), d = vg_add(t, vg_set1(0x1.986dc3ce4266dp+3));
+	vg n = vg_set1(0x1.988425d2361e4p-2), d = vg_add(t, vg_set1(0x1.a78a1a62f795cp+3));
 
-	VG_STEP(n, t, 0x1.45e14c1697cd5p+2);
-	VG_STEP(d, t, 0x1.36cddc3bc3e60p+6);
-	VG_STEP(n, t, 0x1.e99459a748a73p+4);
-	VG_STEP(d, t, 0x1.15e471d7a2759p+8);
-	VG_STEP(n, t, 0x1.a7213e7145771p+6);
-	VG_STEP(d, t, 0x1.2e1bb6209cb48p+9);
-	VG_STEP(n, t, 0x1.a6326e5f2fde2p+7);
-	VG_STEP(d, t, 0x1.76006f7ea1d94p+9);
-	VG_STEP(n, t, 0x1.985678e4f4cedp+7);
-	VG_STEP(d, t, 0x1.985678e6143e5p+8);
+	VG_STEP(n, t, 0x1.51f038997239ep+2);
+	VG_STEP(d, t, 0x1.4af4f4db3732dp+6);
+	VG_STEP(n, t, 0x1.04dd2c2537ee1p+5);
+	VG_STEP(d, t, 0x1.2e6ddda11f708p+8);
+	VG_STEP(n, t, 0x1.cd9213155f5a2p+6);
+	VG_STEP(d, t, 0x1.4efb49cb9b8a6p+9);
+	VG_STEP(n, t, 0x1.d671c7ba767e1p+7);
+	VG_STEP(d, t, 0x1.a5933c9f85b77p+9);
+	VG_STEP(n, t, 0x1.d31e1403d5a36p+7);
+	VG_STEP(d, t, 0x1.d31e1403d5a36p+8);
 	*numerator = n;
 	*denominator = d;
 }
@@ -94,10 +79,10 @@ VEC_LONG void tail_parts(vg t, vg *numerator, vg *denominator)
 /* Φ(-t) */
 VEC_LONG vg tail_24(vg t)
 {
-	vg n, d;
+	vg e = bell_24(t), n, d;
 
 	tail_parts(t, &n, &d);
-	return vg_div(vg_mul(n, bell_24(t)), d);
+	return vg_div(vg_mul(n, e), d);
 }
 
 /* |x|, bounded, for the normal distribution; 0 where the result is not a matter of it. */
@@ -165,10 +150,10 @@ VEC vg vg_gelu(vg x)
 /* gy (Φ(x) + x φ(x)): with r = e^(-t²/2) (M(t) - t / √(2π)) that is gy r below 0, gy (1 - r) above. */
 VEC_LONG vg gelu_slope_24(vg gy, vg x, vg t)
 {
-	vg n, d, r;
+	vg e = bell_24(t), n, d, r;
 
 	tail_parts(t, &n, &d);
-	r = vg_mul(vg_fnma(t, vg_set1(ONE_OVER_SQRT_2PI), vg_div(n, d)), bell_24(t));
+	r = vg_mul(vg_fnma(t, vg_set1(ONE_OVER_SQRT_2PI), vg_div(n, d)), e);
 	return vg_mul(gy, vg_blend(vg_lt(x, vg_set1(0.0)), r, vg_sub(vg_set1(1.0), r)));
 }
 
@@ -182,10 +167,10 @@ VEC vg vg_gelu_vjp(vg gy, vg x)
 	return all_within(x, BELL_BOUND) ? gelu_slope_24(gy, x, vg_abs(x)) : gelu_vjp_any(gy, x);
 }
 
-/* x s(x); below is -|x|, bounded. */
-VEC_LONG vg silu_24(vg x, vg below)
+/* x s(x); a is |x|, bounded. */
+VEC_LONG vg silu_24(vg x, vg a)
 {
-	vg e = exp_24(below), one = vg_set1(1.0);
+	vg e = decay_24(a), one = vg_set1(1.0);
 
 	return vg_div(vg_mul(x, vg_blend(vg_lt(x, vg_set1(0.0)), e, one)), vg_add(one, e));
 }
@@ -194,18 +179,18 @@ VEC_RARE vg silu_any(vg x)
 {
 	vg z = vg_max(no_end(x), vg_set1(-EXP_BOUND));
 
-	return with_ends(x, silu_24(z, vg_neg(vg_min(vg_abs(z), vg_set1(EXP_BOUND)))));
+	return with_ends(x, silu_24(z, vg_min(vg_abs(z), vg_set1(EXP_BOUND))));
 }
 
 VEC vg vg_silu(vg x)
 {
-	return all_within(x, EXP_BOUND) ? silu_24(x, vg_minus_abs(x)) : silu_any(x);
+	return all_within(x, EXP_BOUND) ? silu_24(x, vg_abs(x)) : silu_any(x);
 }
 
 /* gy s(x) (1 + x s(-x)) over one denominator. */
-VEC_LONG vg silu_slope_24(vg gy, vg x, vg below)
+VEC_LONG vg silu_slope_24(vg gy, vg x, vg a)
 {
-	vg e = exp_24(below), one = vg_set1(1.0), d = vg_add(one, e);
+	vg e = decay_24(a), one = vg_set1(1.0), d = vg_add(one, e);
 	mg negative = vg_lt(x, vg_set1(0.0));
 	vg own = vg_blend(negative, e, one), other = vg_blend(negative, one, e);
 
@@ -217,13 +202,13 @@ VEC_RARE vg silu_vjp_any(vg gy, vg x)
 	vg z = vg_max(no_end(x), vg_set1(-EXP_BOUND));
 
 	z = vg_min(z, vg_set1(EXP_BOUND));
-	return with_ends(x, silu_slope_24(gy, z, vg_minus_abs(z)));
+	return with_ends(x, silu_slope_24(gy, z, vg_abs(z)));
 }
 
 VEC vg vg_silu_vjp(vg gy, vg x)
 {
 	if (!all_within(x, EXP_BOUND)) return silu_vjp_any(gy, x);
-	return silu_slope_24(gy, x, vg_minus_abs(x));
+	return silu_slope_24(gy, x, vg_abs(x));
 }
 
 /* ---- the kernels: the last, partial group goes the same way under a mask, its idle lanes being 1 ---- */

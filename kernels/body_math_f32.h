@@ -19,22 +19,30 @@ VEC bool all_within(vg x, double bound)
 	return mg_all(vg_lt(vg_abs(x), vg_set1(bound)));
 }
 
-VEC vd vd_minus_abs(vd x)
-{
-	return vd_or(x, vd_set1(-0.0));
-}
-
 /* y 2^k, for a y near 1 and t = VD_MAGIC + k. */
 VEC vd vd_times_power(vd y, vd t)
 {
 	return vl_as_vd(vl_add(vd_as_vl(y), vl_shl(vd_as_vl(t), 52)));
 }
 
-VG_LIFT_1(vg, vg_minus_abs, vd_minus_abs, vg)
 VG_LIFT_1(vg, vg_minus_whole_of, minus_whole_of, vg)
 VG_LIFT_1(vg, vg_power_of_two, power_of_two, vg)
 VG_LIFT_2(vg, vg_times_power, vd_times_power, vg)
 VG_LIFT_2(vg, vg_log_of_special, log_of_special, vg)
+
+/* 0 instead of -inf and NaN, so that nothing underflows in their lanes. */
+VEC vg no_end(vg x)
+{
+	return vg_blend(vg_lt(vg_set1(-(double)INFINITY), x), x, vg_set1(0.0));
+}
+
+/* What a result is at its ends: NaN of NaN, 0 of -inf. */
+VEC vg with_ends(vg x, vg y)
+{
+	mg at_end = vg_eq(x, vg_set1(-(double)INFINITY));
+
+	return vg_blend(vg_isnan(x), x, vg_blend(at_end, vg_set1(0.0), y));
+}
 
 /* (2^f - 1) / f for |f| <= 1/2, to 2^-32. */
 VEC_LONG vg exp2m1_over(vg f)
@@ -50,13 +58,25 @@ VEC_LONG vg exp2m1_over(vg f)
 	return p;
 }
 
+/* 2^(c x), |c x| <= 1020. */
+VEC_LONG vg exp2_24(vg x, double c)
+{
+	vg t = vg_fma(x, vg_set1(c), vg_set1(VD_MAGIC));
+	vg f = vg_fma(x, vg_set1(c), vg_minus_whole_of(t));
+
+	return vg_times_power(vg_fma(f, exp2m1_over(f), vg_set1(1.0)), t);
+}
+
 /* e^x, |x| <= EXP_BOUND. */
 VEC_LONG vg exp_24(vg x)
 {
-	vg t = vg_fma(x, vg_set1(LOG2_E), vg_set1(VD_MAGIC));
-	vg f = vg_fma(x, vg_set1(LOG2_E), vg_minus_whole_of(t));
+	return exp2_24(x, LOG2_E);
+}
 
-	return vg_times_power(vg_fma(f, exp2m1_over(f), vg_set1(1.0)), t);
+/* e^-a, |a| <= EXP_BOUND. */
+VEC_LONG vg decay_24(vg a)
+{
+	return exp2_24(a, -LOG2_E);
 }
 
 VEC_RARE vg exp_any(vg x)
@@ -156,25 +176,22 @@ VEC vg vg_tanh(vg x)
 	return all_within(x, EXP_BOUND / 2) ? vg_copysign(tanh_24(vg_abs(x)), x) : tanh_any(x);
 }
 
-/* below is -|x|, bounded. */
-VEC_LONG vg sigmoid_24(vg x, vg below)
+/* a is |x|, bounded. */
+VEC_LONG vg sigmoid_24(vg x, vg a)
 {
-	vg e = exp_24(below), one = vg_set1(1.0);
+	vg e = decay_24(a), one = vg_set1(1.0);
 
 	return vg_div(vg_blend(vg_lt(x, vg_set1(0.0)), e, one), vg_add(one, e));
 }
 
 VEC_RARE vg sigmoid_any(vg x)
 {
-	mg at_end = vg_eq(x, vg_set1(-(double)INFINITY));
-	vg a = vg_blend(at_end, vg_set1(0.0), vg_min(vg_abs(x), vg_set1(EXP_BOUND)));
-
-	return vg_blend(vg_isnan(x), x, vg_blend(at_end, vg_set1(0.0), sigmoid_24(x, vg_neg(a))));
+	return with_ends(x, sigmoid_24(x, vg_min(vg_abs(no_end(x)), vg_set1(EXP_BOUND))));
 }
 
 VEC vg vg_sigmoid(vg x)
 {
-	return all_within(x, EXP_BOUND) ? sigmoid_24(x, vg_minus_abs(x)) : sigmoid_any(x);
+	return all_within(x, EXP_BOUND) ? sigmoid_24(x, vg_abs(x)) : sigmoid_any(x);
 }
 
 /* erf(a) / a for 0 <= a <= 4 as a function of t = a^2 / 8 - 1, to 2^-31. */
@@ -221,10 +238,10 @@ VEC vg vg_erf(vg x)
 	return all_within(x, 4.0) ? erf_24(x) : erf_any(x);
 }
 
-/* gy e / (1 + e)^2 */
-VEC_LONG vg logistic_slope_24(vg gy, vg e)
+/* gy e / (half + half e)^2: sigmoid's slope where half is 1 and e = e^-a, tanh's where it is 1/2 and e = e^-2a. */
+VEC_LONG vg logistic_slope_24(vg gy, vg e, double half)
 {
-	vg d = vg_add(vg_set1(1.0), e);
+	vg d = vg_fma(e, vg_set1(half), vg_set1(half));
 
 	return vg_mul(gy, vg_div(e, vg_mul(d, d)));
 }
@@ -232,33 +249,31 @@ VEC_LONG vg logistic_slope_24(vg gy, vg e)
 /* e^-a for a >= 0; 0 for inf and NaN, whose products are no underflow. */
 VEC_LONG vg decay_any(vg a)
 {
-	vg e = exp_24(vg_neg(vg_min(a, vg_set1(EXP_BOUND))));
+	vg e = decay_24(vg_min(a, vg_set1(EXP_BOUND)));
 
 	return vg_blend(vg_lt(a, vg_set1((double)INFINITY)), e, vg_set1(0.0));
 }
 
 VEC_RARE vg sigmoid_vjp_any(vg gy, vg x)
 {
-	return vg_blend(vg_isnan(x), x, logistic_slope_24(gy, decay_any(vg_abs(x))));
+	return vg_blend(vg_isnan(x), x, logistic_slope_24(gy, decay_any(vg_abs(x)), 1.0));
 }
 
 VEC vg vg_sigmoid_vjp(vg gy, vg x)
 {
 	if (!all_within(x, EXP_BOUND)) return sigmoid_vjp_any(gy, x);
-	return logistic_slope_24(gy, exp_24(vg_minus_abs(x)));
+	return logistic_slope_24(gy, decay_24(vg_abs(x)), 1.0);
 }
 
 VEC_RARE vg tanh_vjp_any(vg gy, vg x)
 {
-	vg e = decay_any(vg_abs(vg_add(x, x)));
-
-	return vg_blend(vg_isnan(x), x, vg_mul(logistic_slope_24(gy, e), vg_set1(4.0)));
+	return vg_blend(vg_isnan(x), x, logistic_slope_24(gy, decay_any(vg_abs(vg_add(x, x))), 0.5));
 }
 
 VEC vg vg_tanh_vjp(vg gy, vg x)
 {
 	if (!all_within(x, EXP_BOUND / 2)) return tanh_vjp_any(gy, x);
-	return vg_mul(logistic_slope_24(gy, exp_24(vg_minus_abs(vg_add(x, x)))), vg_set1(4.0));
+	return logistic_slope_24(gy, exp2_24(vg_abs(x), -2.0 * LOG2_E), 0.5);
 }
 
 VEC_RARE vg erf_vjp_any(vg gy, vg x)
@@ -271,7 +286,7 @@ VEC_RARE vg erf_vjp_any(vg gy, vg x)
 VEC vg vg_erf_vjp(vg gy, vg x)
 {
 	if (!all_within(x, 26.0)) return erf_vjp_any(gy, x);
-	return vg_mul(vg_mul(gy, vg_set1(TWO_OVER_SQRT_PI)), exp_24(vg_neg(vg_mul(x, x))));
+	return vg_mul(vg_mul(gy, vg_set1(TWO_OVER_SQRT_PI)), decay_24(vg_mul(x, x)));
 }
 
 /* ---- those of a vector of floats ---- */
