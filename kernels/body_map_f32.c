@@ -211,6 +211,14 @@ VEC vg vg_silu_vjp(vg gy, vg x)
 	return silu_slope_24(gy, x, vg_abs(x));
 }
 
+/* gy x / y, 0 where y is 0: the product is exact. */
+VEC vg vg_norm_vjp(vg gy, vg x, vg y)
+{
+	mg zero = vg_eq(y, vg_set1(0.0));
+
+	return vg_div(vg_mul(vg_blend(zero, vg_set1(0.0), gy), x), vg_blend(zero, vg_set1(1.0), y));
+}
+
 /* ---- the kernels: the last, partial group goes the same way under a mask, its idle lanes being 1 ---- */
 
 #define MAP_1(name)                                                                                    \
@@ -240,6 +248,23 @@ VEC vg vg_silu_vjp(vg gy, vg x)
 				   n - i);                                                                      \
 	}
 
+#define MAP_3(name)                                                                                     \
+	void KERN(map_##name##_f32)(void *y, const void *const *x, int64_t n, const double *p)          \
+	{                                                                                               \
+		float *to = y;                                                                          \
+		const float *x0 = x[0], *x1 = x[1], *x2 = x[2];                                         \
+		int64_t i = 0;                                                                          \
+                                                                                                        \
+		(void)p;                                                                                \
+		for (; n - i >= VG_LANES; i += VG_LANES)                                                \
+			vg_store(to + i, vg_##name(vg_load(x0 + i), vg_load(x1 + i), vg_load(x2 + i))); \
+		if (i < n)                                                                              \
+			vg_store_n(to + i,                                                              \
+				   vg_##name(vg_load_n(x0 + i, n - i, 1), vg_load_n(x1 + i, n - i, 1),  \
+					     vg_load_n(x2 + i, n - i, 1)),                              \
+				   n - i);                                                              \
+	}
+
 MAP_1(exp)
 MAP_1(log)
 MAP_1(tanh)
@@ -257,3 +282,4 @@ MAP_2(softplus_vjp)
 MAP_2(normal_cdf_vjp)
 MAP_2(gelu_vjp)
 MAP_2(silu_vjp)
+MAP_3(norm_vjp)

@@ -106,6 +106,7 @@ MAP_1(erf, VV(erf)(a))
 MAP_2(tanh_vjp, VV(tanh_vjp)(a, b))
 MAP_2(sigmoid_vjp, VV(sigmoid_vjp)(a, b))
 MAP_2(erf_vjp, VV(erf_vjp)(a, b))
+MAP_3(norm_vjp, VV(norm_vjp)(a, b, c))
 #endif
 
 KERNEL(affine)
@@ -119,6 +120,36 @@ KERNEL(affine)
 		V a = LOAD(x0);
 
 		STORE(VV(fma)(a, scale, shift));
+	}
+}
+
+/* A lane that stays what it is takes no part in the product, which could overflow. */
+KERNEL(leaky_relu)
+{
+	R *to = y;
+	const R *x0 = x[0];
+	V slope = VV(set1)((R)p[0]);
+
+	EACH_GROUP
+	{
+		V a = LOAD(x0);
+		M above = VV(gt)(a, VV(zero)());
+
+		STORE(VV(blend)(above, a, VV(fma)(VV(blend)(above, VV(zero)(), a), slope, VV(zero)())));
+	}
+}
+
+KERNEL(clamp)
+{
+	R *to = y;
+	const R *x0 = x[0];
+	V low = VV(set1)((R)p[0]), high = VV(set1)((R)p[1]);
+
+	EACH_GROUP
+	{
+		V a = LOAD(x0);
+
+		STORE(VV(blend)(VV(lt)(a, low), low, VV(blend)(VV(gt)(a, high), high, a)));
 	}
 }
 
@@ -224,6 +255,8 @@ MAP_2(log_vjp, VV(quotient_or_0)(a, b))
 MAP_2(sqrt_vjp,
       VV(quotient_or_0)(VV(blend)(VV(eq)(b, VV(zero)()), VV(zero)(), a), VV(add)(b, b))) /* 0 where y is 0, too */
 MAP_2(abs_vjp, VV(abs_vjp)(a, b))
+MAP_2(not_below, VV(blend)(VV(lt)(a, b), VV(zero)(), VV(set1)((R)1)))
+MAP_2(not_above, VV(blend)(VV(gt)(a, b), VV(zero)(), VV(set1)((R)1)))
 MAP_2(relu_vjp, VV(relu_vjp)(a, b))
 MAP_3(div_vjp_b, VV(div_vjp_b)(a, b, c))
 MAP_3(maximum_vjp_a, VV(share)(a, b, c, true))
@@ -231,6 +264,37 @@ MAP_3(maximum_vjp_b, VV(share)(a, c, b, true))
 MAP_3(minimum_vjp_a, VV(share)(a, b, c, false))
 MAP_3(minimum_vjp_b, VV(share)(a, c, b, false))
 MAP_3(add_mul, VV(add)(a, VV(mul)(b, c)))
+
+KERNEL(leaky_relu_vjp)
+{
+	R *to = y;
+	const R *x0 = x[0], *x1 = x[1];
+	V slope = VV(set1)((R)p[0]);
+
+	EACH_GROUP
+	{
+		V gy = LOAD(x0), a = LOAD(x1);
+		M above = VV(gt)(a, VV(zero)()), none = VV(isnan)(a);
+		V below = VV(mul)(VV(blend)(MM(or)(above, none), VV(zero)(), gy), slope);
+
+		STORE(VV(blend)(none, a, VV(blend)(above, gy, below)));
+	}
+}
+
+KERNEL(clamp_vjp)
+{
+	R *to = y;
+	const R *x0 = x[0], *x1 = x[1];
+	V low = VV(set1)((R)p[0]), high = VV(set1)((R)p[1]);
+
+	EACH_GROUP
+	{
+		V gy = LOAD(x0), a = LOAD(x1);
+		M out = MM(or)(VV(lt)(a, low), VV(gt)(a, high));
+
+		STORE(VV(blend)(VV(isnan)(a), a, VV(blend)(out, VV(zero)(), gy)));
+	}
+}
 
 /* 2 (gy x): 2 x could overflow. */
 VEC V VV(pow_2_vjp)(V gy, V x)

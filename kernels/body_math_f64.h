@@ -315,3 +315,11 @@ VEC_LONG vd vd_div_vjp_b(vd gy, vd a, vd b)
 	b = vd_blend(zero, vd_set1(1.0), b);
 	return vd_neg(vd_div(vd_mul(gy, vd_div(a, b)), b));
 }
+
+/* gy x / y, 0 where y is 0. The quotient first: for |x| <= y it is no larger than 1. */
+VEC_LONG vd vd_norm_vjp(vd gy, vd x, vd y)
+{
+	md zero = vd_eq(y, vd_zero());
+
+	return vd_mul(vd_div(x, vd_blend(zero, vd_set1(1.0), y)), vd_blend(zero, vd_zero(), gy));
+}

@@ -234,6 +234,7 @@ static void run_range(void *arg, int64_t begin, int64_t end)
 	const job *j = arg;
 	_Alignas(64) char buffer[INPUTS][BLOCK * 8], sum[BLOCK * 8];
 	const void *x[INPUTS] = { buffer[0], buffer[1], buffer[2] };
+	const char *held[INPUTS] = { NULL, NULL, NULL }; /* the number that a buffer is full of */
 	int64_t row = j->rank ? j->shape[j->rank - 1] : 1;
 	bool long_rows = row >= BLOCK, all_dense = true, all_unit = true;
 	weir_squares_walk walk;
@@ -262,6 +263,11 @@ static void run_range(void *arg, int64_t begin, int64_t end)
 				x[i] = o->data + begin * (int64_t)o->size;
 			} else if (long_rows && o->stride[j->rank - 1] == (int64_t)o->size) {
 				x[i] = o->data + offset_of(j, &p, o->stride);
+			} else if (long_rows && o->stride[j->rank - 1] == 0) {
+				const char *number = o->data + offset_of(j, &p, o->stride);
+
+				if (held[i] != number) copy_run(buffer[i], (int64_t)o->size, number, 0, BLOCK, o->size);
+				held[i] = number;
 			} else {
 				x[i] = buffer[i];
 				pack(j, o, p, n, buffer[i]);

@@ -64,7 +64,7 @@ bool weir__axes_shape_nonempty(weir_shaping *s, const char *what)
 	return weir__axes_shape(s);
 }
 
-void weir__axes_forward(weir_tensor *y, weir_red red)
+void weir__axes_reduce(weir_tensor *y, weir_red red, weir_dtype t, const void *data, const int64_t *strides, void *out)
 {
 	const weir_axes_attr *a = y->attr;
 	const weir_tensor *x = y->in[0];
@@ -76,10 +76,17 @@ void weir__axes_forward(weir_tensor *y, weir_red red)
 		int k = reduced(a, i);
 
 		shape[k][rank[k]] = x->shape[i];
-		stride[k][rank[k]++] = x->stride[i];
+		stride[k][rank[k]++] = strides[i];
 	}
-	weir__reduce(red, (weir_dtype)x->dtype, rank[0], shape[0], stride[0], rank[1], shape[1], stride[1], weir__at(x),
-		     weir_out(y), WEIR_DST_WRITE, y->ctx->threads);
+	weir__reduce(red, t, rank[0], shape[0], stride[0], rank[1], shape[1], stride[1], data, out, WEIR_DST_WRITE,
+		     y->ctx->threads);
+}
+
+void weir__axes_forward(weir_tensor *y, weir_red red)
+{
+	const weir_tensor *x = y->in[0];
+
+	weir__axes_reduce(y, red, (weir_dtype)x->dtype, weir__at(x), x->stride, weir_out(y));
 }
 
 weir_tensor *weir__axes_spread(weir_tensor *y, weir_tensor *g)

@@ -27,6 +27,8 @@ bool weir__axes_shape(weir_shaping *s);
 bool weir__axes_shape_nonempty(weir_shaping *s, const char *what);
 
 void weir__axes_forward(weir_tensor *y, weir_red red);
+/* The same over data of the shape of y's operand, into out, which is contiguous and of y's shape. */
+void weir__axes_reduce(weir_tensor *y, weir_red red, weir_dtype t, const void *data, const int64_t *strides, void *out);
 
 /* g, of y's shape, as a view of the shape of y's operand (repeated along the reduced axes). */
 weir_tensor *weir__axes_spread(weir_tensor *y, weir_tensor *g);

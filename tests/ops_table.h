@@ -58,6 +58,7 @@ static void each(const row *r, double *const *in, double *out)
 OF(add, a + b) OF(mul, a * b) OF(div, a / b) OF(neg, -a) OF(affine, 1.5 * a - 0.25) OF(pow, pow(a, 2.5)) OF(cube, a * a * a) OF(exp, exp(a)) OF(log, log(a))
 OF(sqrt, sqrt(a)) OF(abs, fabs(a)) OF(tanh, tanh(a)) OF(sigmoid, 1 / (1 + exp(-a))) OF(relu, a > 0 ? a : 0) OF(erf, erf(a)) OF(max, a > b ? a : b)
 OF(min, a < b ? a : b) OF(where, a != 0 ? b : c) OF(eq, a == b) OF(ne, a != b) OF(lt, a < b) OF(le, a <= b) OF(gt, a > b) OF(ge, a >= b)
+OF(leaky, a > 0 ? a : 0.25 * a) OF(clamp, a < 0.125 ? 0.125 : a)
 OF(same, a) OF(cast, (double)(float)a) OF(softplus, a > 0 ? a + log1p(exp(-a)) : log1p(exp(a))) OF(cdf, 0.5 * erfc(-a / sqrt(2)))
 OF(gelu, a * of_cdf(a, 0, 0)) OF(silu, a / (1 + exp(-a)))
 OF(pdf, exp(-a * a / 2) / sqrt(2 * acos(-1.0))) OF(tanh_vjp, a / (cosh(b) * cosh(b)))
@@ -215,7 +216,7 @@ APPLY(permute, weir_permute(x[0], 2, (int[]){ 1, 0 })) APPLY(slice, weir_slice(x
 APPLY(unslice, weir__unslice(x[0], 1, 1, 2, 2 * EXTENT(x[0], 1) + 2)) APPLY(concat, weir_concat(x, 2, 1)) APPLY(gather, weir_gather(x[0], 1, x[1]))
 APPLY(scatter, weir_scatter_add(x[0], 1, x[1], 9)) APPLY(matmul, weir_matmul(x[0], x[1])) APPLY(linear, weir_linear(x[0], x[1], x[2]))
 APPLY(softmax, weir_softmax(x[0], -1)) APPLY(log_softmax, weir_log_softmax(x[0], 1)) APPLY(cross_entropy, weir_cross_entropy(x[0], x[1]))
-APPLY(layer_norm, weir_layer_norm(x[0], x[1], x[2], 0.1)) APPLY(mse, weir_mse(x[0], x[1])) APPLY(softplus, weir_softplus(x[0])) APPLY(gelu, weir_gelu(x[0])) APPLY(silu, weir_silu(x[0])) APPLY(cdf, weir__normal_cdf(x[0])) APPLY(pdf, weir__normal_pdf(x[0]))
+APPLY(layer_norm, weir_layer_norm(x[0], x[1], x[2], 0.1)) APPLY(mse, weir_mse(x[0], x[1])) APPLY(leaky, weir_leaky_relu(x[0], 0.25)) APPLY(clamp, weir_clamp(x[0], 0.125, 5)) APPLY(softplus, weir_softplus(x[0])) APPLY(gelu, weir_gelu(x[0])) APPLY(silu, weir_silu(x[0])) APPLY(cdf, weir__normal_cdf(x[0])) APPLY(pdf, weir__normal_pdf(x[0]))
 APPLY(tanh_vjp, weir__tanh_vjp(x[0], x[1]))
 
 /* ---- the rows ---- */
@@ -245,6 +246,8 @@ static const row rows[] = {
 	ELEMENT1(tanh, "tanh", tanh, -3, 3, 3),
 	ELEMENT1(sigmoid, "sigmoid", sigmoid, -6, 6, 3),
 	ELEMENT1(relu, "relu", relu, -2, 2, 0, .linear = true, .apart = 0.3),
+	ELEMENT1(leaky, "leaky_relu", leaky, -2, 2, 1, .linear = true, .apart = 0.3),
+	ELEMENT1(clamp, "clamp", clamp, -2, 2, 0, .linear = true, .apart = 0.3),
 	ELEMENT1(erf, "erf", erf, -2, 2, 3),
 	ELEMENT1(softplus, "softplus", softplus, -6, 6, 3),
 	ELEMENT1(gelu, "gelu", gelu, -6, 6, 16),

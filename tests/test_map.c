@@ -25,12 +25,14 @@ static const double pow_params[][2] = {
 	{ 2.5 }, { -7 }, { 1e10 }, { 1e-300 }, { 0x1p60 }, { INFINITY }, { -INFINITY }, { NAN },
 };
 static const double affine_params[][2] = { { 1.5, -0.25 }, { 0, 3 }, { -1e-3, 1e30 } };
+static const double clamp_params[][2] = { { -0.25, 1.5 } };
 
 static int params_of(weir_map id, const double (**p)[2])
 {
 	bool is_pow = id == WEIR_MAP_pow || id == WEIR_MAP_pow_vjp;
 
 	*p = is_pow ? pow_params : affine_params;
+	if (id == WEIR_MAP_clamp || id == WEIR_MAP_clamp_vjp) *p = clamp_params;
 	return is_pow                                         ? (int)(sizeof pow_params / sizeof *pow_params)
 	       : id == WEIR_MAP_affine || id == WEIR_MAP_fill ? 3
 							      : 1;
@@ -244,7 +246,8 @@ static void check_flags(weir_map id, bool f64, const double *p)
 				all_finite = all_finite && isfinite(in[a]);
 			}
 			/* These go through a product or power that a result of ordinary size may not show. */
-			if ((id == WEIR_MAP_pow_vjp || id == WEIR_MAP_div_vjp_b) && (!all_finite || wild(in, 3)))
+			if ((id == WEIR_MAP_pow_vjp || id == WEIR_MAP_div_vjp_b || id == WEIR_MAP_norm_vjp) &&
+			    (!all_finite || wild(in, 3)))
 				continue;
 			if (id == WEIR_MAP_add_mul && !all_finite) continue;
 			if (id == WEIR_MAP_sqrt_vjp && fabs(in[1]) > (f64 ? DBL_MAX : (double)FLT_MAX) / 2) continue;
@@ -300,6 +303,7 @@ static bool exact(weir_map id, bool f64, const double *in, double *y)
 	case WEIR_MAP_le: *y = a <= b; return true;
 	case WEIR_MAP_gt: *y = a > b; return true;
 	case WEIR_MAP_ge: *y = a >= b; return true;
+	case WEIR_MAP_leaky_relu: *y = a > 0 ? a : isfinite(a) ? 0 : NAN; return true; /* a slope of 0 */
 	case WEIR_MAP_relu_vjp: *y = b > 0 ? a : isnan(b) ? b : 0; return true;
 	case WEIR_MAP_abs_vjp: *y = b > 0 ? a : b < 0 ? -a : isnan(b) ? b : 0; return true;
 	case WEIR_MAP_log_vjp: *y = a == 0 ? a : f64 ? a / b : (double)((float)a / (float)b); return true;

@@ -261,7 +261,7 @@ static void gradients(void **state)
 			t.op = &ops[k];
 			expect_gradients(run, &t, &x, 1, 2);
 			x32 = draw(w, WEIR_F32, SHAPE(2, 4, 3), -2.0, 2.0);
-			if (k < 2) { /* what has a fused twin */
+			if (k < 5) { /* what has a fused twin */
 				expect_fused_is_rule(run, &t, &x, 1, 4, NULL);
 				expect_fused_is_rule(run, &t, &x32, 1, 4, NULL);
 			}

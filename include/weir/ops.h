@@ -25,8 +25,11 @@ WEIR_API weir_tensor *weir_log(weir_tensor *x);                                /
 WEIR_API weir_tensor *weir_sqrt(weir_tensor *x);                               /* √x, derivative 0 at 0 */
 WEIR_API weir_tensor *weir_abs(weir_tensor *x);                                /* |x|, derivative 0 at 0 */
 WEIR_API weir_tensor *weir_tanh(weir_tensor *x);
-WEIR_API weir_tensor *weir_sigmoid(weir_tensor *x);  /* 1 / (1 + e⁻ˣ) */
-WEIR_API weir_tensor *weir_relu(weir_tensor *x);     /* max(x, 0), derivative 0 at 0 */
+WEIR_API weir_tensor *weir_sigmoid(weir_tensor *x);                  /* 1 / (1 + e⁻ˣ) */
+WEIR_API weir_tensor *weir_relu(weir_tensor *x);                     /* max(x, 0), derivative 0 at 0 */
+WEIR_API weir_tensor *weir_leaky_relu(weir_tensor *x, double slope); /* x > 0 ? x : slope · x; derivative slope at 0 */
+WEIR_API weir_tensor *weir_clamp(weir_tensor *x, double low,
+				 double high);       /* min(max(x, low), high); derivative 1 on the bounds */
 WEIR_API weir_tensor *weir_erf(weir_tensor *x);      /* 2/√π ∫₀ˣ e^(-t²) dt */
 WEIR_API weir_tensor *weir_softplus(weir_tensor *x); /* ln(1 + eˣ) */
 WEIR_API weir_tensor *weir_gelu(weir_tensor *x);     /* x Φ(x), Φ the normal distribution's (exact form) */
@@ -102,9 +105,7 @@ WEIR_API weir_tensor *weir_cross_entropy(weir_tensor *logits, weir_tensor *label
 WEIR_API weir_tensor *weir_mse(weir_tensor *x, weir_tensor *target); /* mean of (x - target)², same shape */
 
 /* ---- composed ---- */
-WEIR_API weir_tensor *weir_leaky_relu(weir_tensor *x, double slope);       /* x > 0 ? x : slope · x */
-WEIR_API weir_tensor *weir_clamp(weir_tensor *x, double low, double high); /* min(max(x, low), high) */
-WEIR_API weir_tensor *weir_square(weir_tensor *x);                         /* x² */
+WEIR_API weir_tensor *weir_square(weir_tensor *x); /* x² */
 
 /* ---- initialisers ------------------------------------------------------------------------------------------ */
 
