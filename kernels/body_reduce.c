@@ -1,7 +1,7 @@
 /* body_reduce.c: the inner loops of reduce.c, compiled once per instruction set. reduce.h states the order.
  *
- * Sums are in the vector vocabulary. Largest, smallest and counts are integer code in plain C, which compilers vectorise and
- * which can't differ in a bit. */
+ * Sums, and the largest and smallest of a row are in the vector vocabulary. Those of columns, and counts, are integer code in plain C, which compilers
+ * vectorise and which can't differ in a bit. */
 #include <string.h>
 
 #include "kernels/body_rows.h"
@@ -220,27 +220,57 @@ VEC int64_t bits_int64_t(const void *x, int64_t i)
 	return b;
 }
 
-#define EXTREME(name, type, I, BEATS, START, NAN_KEY)                                                                \
-	int64_t KERN(key_##name##_##type)(const void *x, int64_t n)                                                  \
-	{                                                                                                            \
-		I best[WIDE], v[WIDE];                                                                               \
-		int64_t i = 0;                                                                                       \
-		for (int l = 0; l < WIDE; l++) best[l] = START;                                                      \
-		for (; i < n; i += WIDE) {                                                                           \
-			int64_t take = n - i < WIDE ? n - i : WIDE;                                                  \
-			if (take == WIDE) {                                                                          \
-				memcpy(v, (const I *)x + i, sizeof(v));                                              \
-			} else { /* the first value once more in the missing places */                               \
-				for (int l = 0; l < WIDE; l++) v[l] = bits_##I(x, l < take ? i + l : 0);             \
-			}                                                                                            \
-			for (int l = 0; l < WIDE; l++) {                                                             \
-				I k = KEY(I, v[l], INF_##I, NAN_KEY);                                                \
-				best[l] = k BEATS best[l] ? k : best[l];                                             \
-			}                                                                                            \
-		}                                                                                                    \
-		for (int l = 1; l < WIDE; l++) best[0] = best[l] BEATS best[0] ? best[l] : best[0];                  \
-		return best[0];                                                                                      \
-	}                                                                                                            \
+/* The keys of a vector. */
+VEC vi keys_f32(vf x, int32_t nan_key)
+{
+	vi b = vf_as_vi(x), rest = vi_set1(INT32_MAX);
+	mf none = vi_gt(vi_and(b, rest), vi_set1(INF_int32_t));
+
+	return vi_blend(none, vi_set1(nan_key), vi_xor(b, vi_and(vi_sar(b, 31), rest)));
+}
+
+VEC vl keys_f64(vd x, int64_t nan_key)
+{
+	vl b = vd_as_vl(x), rest = vl_set1(INT64_MAX);
+	md none = vl_gt(vl_and(b, rest), vl_set1(INF_int64_t));
+
+	return vl_blend(none, vl_set1(nan_key), vl_xor(b, vl_and(vl_sar(b, 63), rest)));
+}
+
+/* The largest or the smallest key of contiguous values: four at a time, or each comparison would wait for the last. What is missing
+ * at the end is the first value once more. */
+#define KEY_OF(name, type, T, V, I, IT, LANES, wins, BEATS, START, NAN_KEY)                      \
+	VEC I name##_##type(I best, I k)                                                         \
+	{                                                                                        \
+		return I##_blend(wins, k, best);                                                 \
+	}                                                                                        \
+	int64_t KERN(key_##name##_##type)(const void *x, int64_t n)                              \
+	{                                                                                        \
+		const T *p = x;                                                                  \
+		I a = I##_set1(START), b = a, c = a, d = a;                                      \
+		IT key[LANES];                                                                   \
+		int64_t i = 0;                                                                   \
+		for (; n - i >= 4 * LANES; i += 4 * LANES) {                                     \
+			a = name##_##type(a, keys_##type(V##_load(p + i), NAN_KEY));             \
+			b = name##_##type(b, keys_##type(V##_load(p + i + LANES), NAN_KEY));     \
+			c = name##_##type(c, keys_##type(V##_load(p + i + 2 * LANES), NAN_KEY)); \
+			d = name##_##type(d, keys_##type(V##_load(p + i + 3 * LANES), NAN_KEY)); \
+		}                                                                                \
+		for (; i < n; i += LANES) {                                                      \
+			V v = n - i >= LANES ? V##_load(p + i) : V##_load_n(p + i, n - i, *p);   \
+			a = name##_##type(a, keys_##type(v, NAN_KEY));                           \
+		}                                                                                \
+		I##_store(key, name##_##type(name##_##type(a, b), name##_##type(c, d)));         \
+		for (i = 1; i < LANES; i++) key[0] = key[i] BEATS key[0] ? key[i] : key[0];      \
+		return key[0];                                                                   \
+	}
+
+KEY_OF(max, f32, float, vf, vi, int32_t, VF_LANES, vi_gt(k, best), >, INT32_MIN, INT32_MAX)
+KEY_OF(max, f64, double, vd, vl, int64_t, VD_LANES, vl_gt(k, best), >, INT64_MIN, INT64_MAX)
+KEY_OF(min, f32, float, vf, vi, int32_t, VF_LANES, vi_gt(best, k), <, INT32_MAX, INT32_MIN)
+KEY_OF(min, f64, double, vd, vl, int64_t, VD_LANES, vl_gt(best, k), <, INT64_MAX, INT64_MIN)
+
+#define COLUMN_KEYS(name, type, I, BEATS, START, NAN_KEY)                                                            \
 	void KERN(columns_##name##_##type)(int64_t * key, const void *x, int64_t rows, int64_t stride, int64_t cols) \
 	{                                                                                                            \
 		I best[WEIR_COLUMNS], v[WEIR_COLUMNS];                                                               \
@@ -255,10 +285,10 @@ VEC int64_t bits_int64_t(const void *x, int64_t i)
 		for (int64_t c = 0; c < cols; c++) key[c] = best[c] BEATS key[c] ? best[c] : key[c];                 \
 	}
 
-EXTREME(max, f32, int32_t, >, INT32_MIN, INT32_MAX)
-EXTREME(max, f64, int64_t, >, INT64_MIN, INT64_MAX)
-EXTREME(min, f32, int32_t, <, INT32_MAX, INT32_MIN)
-EXTREME(min, f64, int64_t, <, INT64_MAX, INT64_MIN)
+COLUMN_KEYS(max, f32, int32_t, >, INT32_MIN, INT32_MAX)
+COLUMN_KEYS(max, f64, int64_t, >, INT64_MIN, INT64_MAX)
+COLUMN_KEYS(min, f32, int32_t, <, INT32_MAX, INT32_MIN)
+COLUMN_KEYS(min, f64, int64_t, <, INT64_MAX, INT64_MIN)
 
 /* count[0] the bits of the largest finite magnitude; [1..5] zeros, subnormals, +inf, -inf, NaN are added to. n < 2^31. */
 #define COUNT(type, I)                                                                                \

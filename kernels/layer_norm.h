@@ -9,8 +9,9 @@
  *
  * and backward, with g_i = gy_i weight_i:
  *
+ *   Σgx̂  = (Σgd - Σg Σd/n) / √(v + eps)    a g d is added in one rounding
  *   gx_i = (g_i - Σg/n - x̂_i Σgx̂/n) / √(v + eps)
- *   gweight = Σ gy x̂,  gbias = Σ gy        over the rows
+ *   gweight = Σ gy x̂,  gbias = Σ gy        over the rows; a gy x̂ is added in one rounding
  *
  * Sums are those of reduce.h: along a row the index is i, over the rows it is the row. Rows of f64 beyond 2^400 or below 2^-400 are
  * scaled by a power of two, so no square leaves the range; f32 has room to spare in f64. inf or NaN in a row makes it NaN. */
