@@ -238,12 +238,20 @@ VEC vg vg_erf(vg x)
 	return all_within(x, 4.0) ? erf_24(x) : erf_any(x);
 }
 
-/* gy e / (half + half e)^2: sigmoid's slope where half is 1 and e = e^-a, tanh's where it is 1/2 and e = e^-2a. */
-VEC_LONG vg logistic_slope_24(vg gy, vg e, double half)
+/* gy e / d^2: sigmoid's slope where e = e^-a and d = 1 + e, tanh's where e = e^-2a and d = (1 + e) / 2. */
+VEC_LONG vg logistic_slope_24(vg gy, vg e, vg d)
 {
-	vg d = vg_fma(e, vg_set1(half), vg_set1(half));
-
 	return vg_mul(gy, vg_div(e, vg_mul(d, d)));
+}
+
+VEC vg sigmoid_slope_24(vg gy, vg e)
+{
+	return logistic_slope_24(gy, e, vg_add(e, vg_set1(1.0)));
+}
+
+VEC vg tanh_slope_24(vg gy, vg e)
+{
+	return logistic_slope_24(gy, e, vg_fma(e, vg_set1(0.5), vg_set1(0.5)));
 }
 
 /* e^-a for a >= 0; 0 for inf and NaN, whose products are no underflow. */
@@ -256,24 +264,24 @@ VEC_LONG vg decay_any(vg a)
 
 VEC_RARE vg sigmoid_vjp_any(vg gy, vg x)
 {
-	return vg_blend(vg_isnan(x), x, logistic_slope_24(gy, decay_any(vg_abs(x)), 1.0));
+	return vg_blend(vg_isnan(x), x, sigmoid_slope_24(gy, decay_any(vg_abs(x))));
 }
 
 VEC vg vg_sigmoid_vjp(vg gy, vg x)
 {
 	if (!all_within(x, EXP_BOUND)) return sigmoid_vjp_any(gy, x);
-	return logistic_slope_24(gy, decay_24(vg_abs(x)), 1.0);
+	return sigmoid_slope_24(gy, decay_24(vg_abs(x)));
 }
 
 VEC_RARE vg tanh_vjp_any(vg gy, vg x)
 {
-	return vg_blend(vg_isnan(x), x, logistic_slope_24(gy, decay_any(vg_abs(vg_add(x, x))), 0.5));
+	return vg_blend(vg_isnan(x), x, tanh_slope_24(gy, decay_any(vg_abs(vg_add(x, x)))));
 }
 
 VEC vg vg_tanh_vjp(vg gy, vg x)
 {
 	if (!all_within(x, EXP_BOUND / 2)) return tanh_vjp_any(gy, x);
-	return logistic_slope_24(gy, exp2_24(vg_abs(x), -2.0 * LOG2_E), 0.5);
+	return tanh_slope_24(gy, exp2_24(vg_abs(x), -2.0 * LOG2_E));
 }
 
 VEC_RARE vg erf_vjp_any(vg gy, vg x)
