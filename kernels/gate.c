@@ -103,10 +103,12 @@ static void start_phase(comparison *c, int phase)
 	if (phase != APART) c->shortest[phase == AFTER] = INT64_MAX;
 }
 
-/* Puts the gate back as it was. */
-static void stop_comparing(experience *e)
+/* Forgets what turns have shown. */
+static void start_anew(experience *e)
 {
-	if (e->c.phase == AFTER) e->gate = e->c.gate;
+	e->gate = WORTH * (double)e->ping;
+	e->c.factor = 0;
+	e->c.apart = OFTEN * TURNS;
 	start_phase(&e->c, APART);
 }
 
@@ -141,7 +143,7 @@ static void decide(experience *e)
 	bool better = (double)c->shortest[1] < BETTER * (double)c->shortest[0];
 
 	if (!better) e->gate = c->gate;
-	c->factor = better || c->factor < OFTEN ? OFTEN : c->factor < SELDOM ? 2 * c->factor : SELDOM;
+	c->factor = better || c->factor < OFTEN ? OFTEN : c->factor < SELDOM ? 4 * c->factor : SELDOM;
 	c->apart = c->turns < MOST_APART / c->factor ? c->factor * c->turns : MOST_APART;
 	start_phase(c, APART);
 }
@@ -174,7 +176,7 @@ void weir__gate_turn(void)
 	bool counts = e->turn.work > 0 && e->pieces && !e->resting && !(weir__threads_gate > 0);
 	int64_t now = counts && e->c.phase != APART ? weir__clock() : 0;
 
-	if (counts && unlike(e)) stop_comparing(e);
+	if (counts && unlike(e)) start_anew(e);
 	else if (counts && e->c.phase == APART && ++e->c.turns >= e->c.apart) start_phase(&e->c, BEFORE);
 	else if (now && e->turn.begun) compare(e, now - e->turn.begun);
 	e->turn.begun = now;
@@ -201,11 +203,9 @@ static void time_team(experience *e, int pieces)
 	}
 	e->since_timed = 0;
 	if (e->pieces == pieces && fastest < 2 * e->ping && e->ping < 2 * fastest) return;
-	stop_comparing(e);
-	e->c.apart = e->c.factor = 0;
 	e->pieces = pieces;
 	e->ping = fastest;
-	e->gate = WORTH * (double)fastest;
+	start_anew(e);
 }
 
 void weir__gate_enter(void)
@@ -238,6 +238,6 @@ void weir__gate_learn(const weir_region_times *t, int pieces)
 		e->rest_until = t->end + e->rest;
 		e->resting = true;
 		e->won = 0;
-		stop_comparing(e);
+		start_anew(e);
 	}
 }

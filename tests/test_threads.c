@@ -445,7 +445,7 @@ static void turns_decide(void **unused)
 	weir__threads_gate = 0;
 	turns_until(1, 1e9, true);
 	turns_until(2, 1e9, false);
-	turns_until(1, 1e6, true);
+	turns_until(1, 1e8, true);
 	weir__threads_gate = gate;
 }
 
