@@ -357,9 +357,9 @@ static void team_ends(void **unused)
 
 #endif
 
-/* Piece 1 begins before piece 0 ends, and takes much longer. */
+/* Piece 1 begins before piece 0 ends, and takes much longer, however long that took. */
 typedef struct delay {
-	atomic_bool begun;
+	atomic_bool begun, ended;
 	struct timespec start;
 } delay;
 
@@ -379,10 +379,12 @@ static void delayed(void *arg, int64_t begin, int64_t end)
 	(void)end;
 	if (begin == 0) {
 		while (!atomic_load(&d->begun)) sched_yield();
+		atomic_store(&d->ended, true);
 		return;
 	}
-	until = 3 * since(&d->start) + 20000000;
 	atomic_store(&d->begun, true);
+	while (!atomic_load(&d->ended)) sched_yield();
+	until = 3 * since(&d->start) + 20000000;
 	while (since(&d->start) < until) nanosleep(&(struct timespec){ 0, 1000000 }, NULL);
 }
 
