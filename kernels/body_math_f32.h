@@ -254,12 +254,12 @@ VEC vg tanh_slope_24(vg gy, vg e)
 	return logistic_slope_24(gy, e, vg_fma(e, vg_set1(0.5), vg_set1(0.5)));
 }
 
-/* e^-a for a >= 0; 0 for inf and NaN, whose products are no underflow. */
+/* e^-a for a >= 0: 0 for inf, whose products are no underflow, and 1 for NaN, whose products raise nothing. */
 VEC_LONG vg decay_any(vg a)
 {
-	vg e = decay_24(vg_min(a, vg_set1(EXP_BOUND)));
+	vg z = vg_min(vg_blend(vg_isnan(a), vg_set1(0.0), a), vg_set1(EXP_BOUND));
 
-	return vg_blend(vg_lt(a, vg_set1((double)INFINITY)), e, vg_set1(0.0));
+	return vg_blend(vg_eq(a, vg_set1((double)INFINITY)), vg_set1(0.0), decay_24(z));
 }
 
 VEC_RARE vg sigmoid_vjp_any(vg gy, vg x)

@@ -264,6 +264,7 @@ static void check_flags(weir_map id, bool f64, const double *p)
 			if ((flags & WEIR_FP_UNDERFLOW) && id != WEIR_MAP_pow_vjp && id != WEIR_MAP_add_mul &&
 			    !(fabs(y) <= (f64 ? DBL_MIN : (double)FLT_MIN)))
 				fail_at(k, id, f64, *p, i, y, y, "underflow flag");
+			if (id == WEIR_MAP_leaky_relu_vjp) all_finite = isfinite(in[0]); /* x chooses only */
 			if (flags && !all_finite && !nan)
 				fail_at(k, id, f64, *p, i, y, y, "a flag where an input is not finite");
 		}
