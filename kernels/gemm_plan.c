@@ -14,7 +14,6 @@ enum {
 	K_OF = 16,              /* a block of k ends with a cache line, where it can */
 	TURN_WIDTH = 4,         /* the widest tile, in vectors, on a B that must be turned: its panel stays in cache */
 	B_BYTES = 512 * 1024,   /* a block of B, for the second-level cache */
-	FAR_BYTES = 1 << 20,    /* a B of more doesn't stay in the second-level cache, and reading it counts */
 	PLACED_ROWS = 256,      /* so few rows of A are not worth a copy of B */
 	SUM_BYTES = 256 * 1024, /* of partial sums in the workspace */
 	SUM_ROWS = 256,         /* so many rows of them, where there are so many */
@@ -63,15 +62,15 @@ static bool better_flipped(const weir_gemm_kernel *kernel, const weir_gemm *g)
 	return cost(kernel, g->n, g->m, g->ars) + scatter < cost(kernel, g->m, g->n, g->bcs);
 }
 
-/* What the slowest thread has to do under a grid of gm x gn rectangles, per step of k. */
+/* What the slowest thread has to do under a grid of gm x gn rectangles, per step of k. Reading counts however small the operand is: lines that
+ * two threads have read, the next one to write them must call back. */
 static double grid_cost(const weir_gemm_plan *p, int gm, int gn)
 {
 	const weir_gemm_kernel *kernel = p->kernel;
 	int64_t rows = weir__ceil_div(p->m, gm), cols = weir__ceil_div(weir__ceil_div(p->n, p->nr), gn) * p->nr;
 	double a = (double)weir__ceil_div(rows, kernel->lanes), b = (double)weir__ceil_div(cols, kernel->lanes);
-	double read = p->k * p->n * p->size > FAR_BYTES ? READ : 0;
 
-	return tiles(kernel, rows, cols) + (p->b.lane == 1 ? read : TURN) * b + read * a;
+	return tiles(kernel, rows, cols) + (p->b.lane == 1 ? READ : TURN) * b + READ * a;
 }
 
 static void choose_grid(weir_gemm_plan *p, int threads)
