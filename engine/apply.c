@@ -10,7 +10,13 @@
 const char *weir__who(weir_ctx *w, const weir_op *op)
 {
 	if (w->outer) return w->outer;
-	snprintf(w->who, sizeof w->who, "weir_%s", op->name);
+	static const char prefix[] = "weir_";
+	size_t head = sizeof prefix - 1, n = strlen(op->name);
+
+	if (n > sizeof w->who - sizeof prefix) n = sizeof w->who - sizeof prefix;
+	memcpy(w->who, prefix, head); /* many operations ask, and snprintf takes as long as a small one */
+	memcpy(w->who + head, op->name, n);
+	w->who[head + n] = 0;
 	return w->who;
 }
 

@@ -42,10 +42,13 @@ static const double BETTER = 0.97;
 
 double weir__threads_gate = 0;
 
+/* Of a comparison. APART: none is under way. */
+typedef enum phase { APART, BEFORE, AFTER } phase;
+
 /* Turns with the gate as it is, then as it might be. */
 typedef struct comparison {
-	enum { APART, BEFORE, AFTER } phase; /* APART: none is under way */
-	double work;                         /* of each turn, within an eighth */
+	phase phase;
+	double work; /* of each turn, within an eighth */
 	int64_t shortest[2];
 	int64_t spent;    /* ns, in this phase; turns, too, */
 	int turns, apart; /* and how many are to be spent APART */
@@ -96,11 +99,11 @@ int weir__threads_for(int threads, double flops)
 
 /* ---- what a turn takes ------------------------------------------------------------------------------------------- */
 
-static void start_phase(comparison *c, int phase)
+static void start_phase(comparison *c, phase next)
 {
-	c->phase = phase;
+	c->phase = next;
 	c->spent = c->turns = 0;
-	if (phase != APART) c->shortest[phase == AFTER] = INT64_MAX;
+	if (next != APART) c->shortest[next == AFTER] = INT64_MAX;
 }
 
 /* Forgets what turns have shown. */

@@ -79,9 +79,13 @@ static void do_panel(const place *s, int64_t i, int64_t rows)
 	const weir_gemm_plan *p = s->p;
 	const weir_gemm *g = p->g;
 	const weir_gemm_kernel *kernel = p->kernel;
-	weir_gemm_tile t = { .k = s->steps, .rows = rows, .turned = p->b_turned };
+	weir_gemm_tile t; /* filled field by field: to clear it first takes long where a tile doesn't */
 	bool to_sums = p->sums_apart && !(s->last && !p->flipped);
 
+	t.k = s->steps;
+	t.rows = rows;
+	t.turned = p->b_turned;
+	t.bias = NULL;
 	t.to_rs = to_sums ? p->nc : g->crs;
 	t.from_rs = p->sums_apart ? p->nc : g->crs;
 	t.add = s->last && !to_sums && g->mode == WEIR_DST_ADD;
@@ -159,8 +163,10 @@ static void do_block(place *s)
 /* Rows i0..i1 and columns j0..j1, by thread `id`. */
 static void do_rectangle(const weir_gemm_plan *p, int id, int64_t i0, int64_t i1, int64_t j0, int64_t j1)
 {
-	place s = { .p = p, .a = p->workspace + (size_t)id * (p->a_bytes + p->b_bytes + p->sum_bytes) };
+	place s; /* its walk, which is large, is filled where there is one */
 
+	s.p = p;
+	s.a = p->workspace + (size_t)id * (p->a_bytes + p->b_bytes + p->sum_bytes);
 	if (p->squares) weir__squares_begin(&s.walk, p->g->squares, i0 * p->n, i1 * p->n);
 	s.b = s.a + p->a_bytes;
 	s.sums = s.b + p->b_bytes;

@@ -64,9 +64,10 @@ static void share_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst
 	bool write = dst.mode == WEIR_DST_WRITE;
 	int threads = y->ctx->threads;
 	char *share = weir__scratch_alloc(y->ctx, ((size_t)parts + (write ? 0 : (size_t)weir_numel(x))) * size, &got);
-	void *ones = write ? dst.data : share + (size_t)parts * size;
+	void *ones;
 
 	if (!share) return;
+	ones = write ? dst.data : share + (size_t)parts * size;
 	weir__axes_strides(y, spread);
 	weir__dense_strides(x->rank, x->shape, dense);
 	weir__map(wins, t, x->rank, x->shape, ones, WEIR_DST_WRITE,

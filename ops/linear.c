@@ -49,12 +49,13 @@ static void forward(weir_tensor *y)
 {
 	weir_tensor *x = y->in[0], *bias = y->nin > 2 ? y->in[2] : NULL;
 	weir_epilogue *also = y->ctx->epilogue;
-	weir_matrix mx, mb = { 0 };
+	weir_matrix mx, mb = { 0 }, weight = matrix(y->in[1]);
+	weir_matrix turned = weir__turned(&weight);
 
 	y->ctx->epilogue = NULL; /* not for a weir_linear that a hook calls */
 	if (!weir__matrix_of(x, false, &mx)) return;
 	if (!bias || weir__matrix_of(bias, true, &mb)) {
-		weir__product_act(y->ctx, y->dtype, mx, weir__turned(matrix(y->in[1])), mb.data, weir_out(y), also);
+		weir__product_act(y->ctx, y->dtype, &mx, &turned, mb.data, weir_out(y), also);
 		if (bias) weir__matrix_free(bias, &mb);
 	}
 	weir__matrix_free(x, &mx);
@@ -72,13 +73,14 @@ static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[
 static void vjp_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[])
 {
 	weir_tensor *x = y->in[0];
-	weir_matrix g, mx;
+	weir_matrix g, turned, mx, weight = matrix(y->in[1]);
 	int64_t one = 1;
 
 	weir__matrix_of(gy, false, &g);
-	if (dst[0].mode) weir__product(y->ctx, y->dtype, g, matrix(y->in[1]), NULL, dst[0]);
+	turned = weir__turned(&g);
+	if (dst[0].mode) weir__product(y->ctx, y->dtype, &g, &weight, NULL, &dst[0]);
 	if (dst[1].mode && weir__matrix_of(x, false, &mx)) {
-		weir__product(y->ctx, y->dtype, weir__turned(g), mx, NULL, dst[1]);
+		weir__product(y->ctx, y->dtype, &turned, &mx, NULL, &dst[1]);
 		weir__matrix_free(x, &mx);
 	}
 	if (y->nin > 2 && dst[2].mode)

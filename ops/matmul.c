@@ -54,14 +54,15 @@ static weir_matrix last(const weir_tensor *t)
 static void forward(weir_tensor *y)
 {
 	weir_tensor *a = y->in[0], *b = y->in[1];
-	weir_matrix m;
+	weir_matrix ma, mb = last(b);
 
 	if (b->rank > 2) {
-		weir__products(a, last(a), b, last(b), weir_out(y), WEIR_DST_WRITE);
-	} else if (weir__matrix_of(a, false, &m)) {
-		weir__product(y->ctx, y->dtype, m, last(b), NULL,
-			      (weir_grad_dst){ .mode = WEIR_DST_WRITE, .data = weir_out(y) });
-		weir__matrix_free(a, &m);
+		ma = last(a);
+		weir__products(a, &ma, b, &mb, weir_out(y), WEIR_DST_WRITE);
+	} else if (weir__matrix_of(a, false, &ma)) {
+		weir__product(y->ctx, y->dtype, &ma, &mb, NULL,
+			      &(weir_grad_dst){ .mode = WEIR_DST_WRITE, .data = weir_out(y) });
+		weir__matrix_free(a, &ma);
 	}
 }
 
@@ -78,18 +79,22 @@ static void vjp(weir_tensor *y, weir_tensor *gy, unsigned need, weir_tensor *gx[
 static void vjp_fused(weir_tensor *y, const weir_tensor *gy, weir_grad_dst dst[])
 {
 	weir_tensor *a = y->in[0], *b = y->in[1];
-	weir_matrix g, m;
+	weir_matrix g, ma, turned_a, mb = last(b), turned_b = weir__turned(&mb);
 
 	if (b->rank > 2) {
-		if (dst[0].mode) weir__products(gy, last(gy), b, weir__turned(last(b)), dst[0].data, dst[0].mode);
-		if (dst[1].mode) weir__products(a, weir__turned(last(a)), gy, last(gy), dst[1].data, dst[1].mode);
+		g = last(gy);
+		ma = last(a);
+		turned_a = weir__turned(&ma);
+		if (dst[0].mode) weir__products(gy, &g, b, &turned_b, dst[0].data, dst[0].mode);
+		if (dst[1].mode) weir__products(a, &turned_a, gy, &g, dst[1].data, dst[1].mode);
 		return;
 	}
 	weir__matrix_of(gy, false, &g);
-	if (dst[0].mode) weir__product(y->ctx, y->dtype, g, weir__turned(last(b)), NULL, dst[0]);
-	if (dst[1].mode && weir__matrix_of(a, false, &m)) {
-		weir__product(y->ctx, y->dtype, weir__turned(m), g, NULL, dst[1]);
-		weir__matrix_free(a, &m);
+	if (dst[0].mode) weir__product(y->ctx, y->dtype, &g, &turned_b, NULL, &dst[0]);
+	if (dst[1].mode && weir__matrix_of(a, false, &ma)) {
+		turned_a = weir__turned(&ma);
+		weir__product(y->ctx, y->dtype, &turned_a, &g, NULL, &dst[1]);
+		weir__matrix_free(a, &ma);
 	}
 }
 

@@ -27,7 +27,13 @@ bool weir__matrix_of(const weir_tensor *t, bool packed, weir_matrix *m)
 	int64_t stride[WEIR_MAX_RANK], step = 1, rows = 1;
 
 	for (int i = 0; i < t->rank - 1; i++) rows *= t->shape[i];
-	*m = weir__matrix_at(weir__at(t), rows, t->rank ? t->shape[t->rank - 1] : 1);
+	/* field by field: a copy of a structure just filled waits until the stores have left the pipeline */
+	m->data = weir__at(t);
+	m->rows = rows;
+	m->columns = m->row_stride = t->rank ? t->shape[t->rank - 1] : 1;
+	m->column_stride = 1;
+	m->copy = NULL;
+	m->copy_size = 0;
 	if (!t->numel || t->contiguous) return true;
 	if (!packed && even(t, &m->row_stride)) {
 		m->column_stride = t->stride[t->rank - 1];
@@ -64,35 +70,36 @@ static void run(weir_ctx *w, int dtype, const weir_gemm *g)
 	if (work) weir__scratch_free(w, work, got);
 }
 
-static weir_gemm product(weir_matrix a, weir_matrix b, const void *bias, void *c, weir_dst_mode mode)
+static weir_gemm product(const weir_matrix *a, const weir_matrix *b, const void *bias, void *c, weir_dst_mode mode)
 {
 	return (weir_gemm){
-		.m = a.rows,
-		.n = b.columns,
-		.k = a.columns,
-		.a = a.data,
-		.ars = a.row_stride,
-		.acs = a.column_stride,
-		.b = b.data,
-		.brs = b.row_stride,
-		.bcs = b.column_stride,
+		.m = a->rows,
+		.n = b->columns,
+		.k = a->columns,
+		.a = a->data,
+		.ars = a->row_stride,
+		.acs = a->column_stride,
+		.b = b->data,
+		.brs = b->row_stride,
+		.bcs = b->column_stride,
 		.c = c,
-		.crs = b.columns,
+		.crs = b->columns,
 		.mode = mode,
 		.bias = bias,
 		.act = WEIR_MAP_COUNT,
 	};
 }
 
-void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, weir_grad_dst dst)
+void weir__product(weir_ctx *w, int dtype, const weir_matrix *a, const weir_matrix *b, const void *bias,
+		   const weir_grad_dst *dst)
 {
-	weir_gemm g = product(a, b, bias, dst.data, dst.mode);
+	weir_gemm g = product(a, b, bias, dst->data, dst->mode);
 
-	g.squares = dst.squares;
+	g.squares = dst->squares;
 	run(w, dtype, &g);
 }
 
-void weir__product_act(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c,
+void weir__product_act(weir_ctx *w, int dtype, const weir_matrix *a, const weir_matrix *b, const void *bias, void *c,
 		       weir_epilogue *e)
 {
 	weir_gemm g = product(a, b, bias, c, WEIR_DST_WRITE);
@@ -107,7 +114,7 @@ void weir__product_act(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, con
 	run(w, dtype, &g);
 }
 
-void weir__products(const weir_tensor *ta, weir_matrix a, const weir_tensor *tb, weir_matrix b, void *c,
+void weir__products(const weir_tensor *ta, const weir_matrix *a, const weir_tensor *tb, const weir_matrix *b, void *c,
 		    weir_dst_mode mode)
 {
 	weir_ctx *w = ta->ctx;
@@ -117,7 +124,7 @@ void weir__products(const weir_tensor *ta, weir_matrix a, const weir_tensor *tb,
 				  .shape = ta->shape,
 				  .a_stride = ta->stride,
 				  .b_stride = tb->stride,
-				  .c_stride = a.rows * b.columns };
+				  .c_stride = a->rows * b->columns };
 	size_t got = 0, bytes = weir__gemm_batch_workspace(t, &batch, w->threads);
 	void *work = bytes ? weir__scratch_alloc(w, bytes, &got) : NULL;
 

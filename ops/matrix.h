@@ -18,30 +18,25 @@ typedef struct weir_matrix {
 bool weir__matrix_of(const weir_tensor *t, bool packed, weir_matrix *m);
 void weir__matrix_free(const weir_tensor *t, weir_matrix *m);
 
-/* Contiguous memory, rows of n. */
-static inline weir_matrix weir__matrix_at(const void *data, int64_t rows, int64_t n)
+static inline weir_matrix weir__turned(const weir_matrix *m)
 {
-	return (weir_matrix){ .data = data, .rows = rows, .columns = n, .row_stride = n, .column_stride = 1 };
-}
-
-static inline weir_matrix weir__turned(weir_matrix m)
-{
-	return (weir_matrix){ .data = m.data,
-			      .rows = m.columns,
-			      .columns = m.rows,
-			      .row_stride = m.column_stride,
-			      .column_stride = m.row_stride };
+	return (weir_matrix){ .data = m->data,
+			      .rows = m->columns,
+			      .columns = m->rows,
+			      .row_stride = m->column_stride,
+			      .column_stride = m->row_stride };
 }
 
 /* dst = a · b (+ bias, added to each row, contiguous, or NULL), written or added. */
-void weir__product(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, weir_grad_dst dst);
+void weir__product(weir_ctx *w, int dtype, const weir_matrix *a, const weir_matrix *b, const void *bias,
+		   const weir_grad_dst *dst);
 
 /* c = a · b (+ bias), and, where e is not NULL, in the same pass e->value = e->act(c); c is contiguous. */
-void weir__product_act(weir_ctx *w, int dtype, weir_matrix a, weir_matrix b, const void *bias, void *c,
+void weir__product_act(weir_ctx *w, int dtype, const weir_matrix *a, const weir_matrix *b, const void *bias, void *c,
 		       weir_epilogue *e);
 
 /* The same for each of the matrices that the leading axes of ta and tb number, which are alike; a and b are the first. */
-void weir__products(const weir_tensor *ta, weir_matrix a, const weir_tensor *tb, weir_matrix b, void *c,
+void weir__products(const weir_tensor *ta, const weir_matrix *a, const weir_tensor *tb, const weir_matrix *b, void *c,
 		    weir_dst_mode mode);
 
 /* Multiply-adds of the product that made y: its elements times the last axis of the first operand. */
