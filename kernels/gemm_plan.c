@@ -117,42 +117,43 @@ static void choose_tile(weir_gemm_plan *p, int64_t rows)
 
 /* The block of k, a multiple of a cache line where it is cut: as long as a panel of A stays in the first-level cache, or B
  * whole in the second. */
-static int64_t steps(const weir_gemm_plan *p, int64_t cols)
+static int64_t steps(const weir_gemm_plan *p, int64_t cols, bool once)
 {
 	int64_t most = p->kernel->max_k;
 
-	if (p->b_once) most = p->b_turned ? p->k : p->b_placed ? STREAM_K : ONCE_K;
+	if (once) most = p->b_turned ? p->k : p->b_placed ? STREAM_K : ONCE_K;
 	else if (p->k > most && B_BYTES / (cols * p->size) > most) most = B_BYTES / (cols * p->size);
 	return p->k > most ? round_up(even(p->k, most), K_OF) : p->k;
 }
 
-/* What is packed, and the blocks, of a thread with rows x cols of C; cols is a multiple of nr. */
-static void choose_blocks(weir_gemm_plan *p, int64_t rows, int64_t cols)
+/* Sums that stand apart stay in the cache. B is packed again for each block of rows, so they are tall. */
+static void cut_sums(weir_gemm_plan *p, int64_t rows, int64_t cols)
 {
-	int64_t of_k, tall, fit;
+	int64_t tall = weir__min(rows, SUM_ROWS), fit;
 
-	p->b_once = rows <= p->panel;
-	p->a_packed = cols > 2 * p->nr && p->a.step != 1 && p->a.lane != 1;
-	p->kc = steps(p, cols);
-	of_k = p->kc * p->size;
-	p->nc = p->b_once || cols * of_k <= B_BYTES ? cols : round_up(even(cols, B_BYTES / of_k), p->nr);
-	p->mc = rows;
-	p->sums_apart = p->flipped || (p->g->mode == WEIR_DST_ADD && p->kc < p->k);
-	if (!p->sums_apart || rows * p->nc * p->size <= SUM_BYTES) return;
-	/* B is packed again for each block of rows, so they are tall */
-	tall = weir__min(rows, SUM_ROWS);
 	p->nc = weir__min(p->nc, round_up(even(cols, SUM_BYTES / (tall * p->size)), p->nr));
 	fit = SUM_BYTES / (p->nc * p->size);
 	p->mc = even(rows, fit > tall ? fit : tall);
 }
 
-static void size_workspace(weir_gemm_plan *p)
+/* What is packed, the blocks, and room for both, of a thread with rows x cols of C; cols is a multiple of nr. */
+static void choose_blocks(weir_gemm_plan *p, int64_t rows, int64_t cols)
 {
-	int64_t b = p->b_once || p->b_placed ? p->nr : p->nc;
+	bool once = rows <= p->panel, placed = p->b_placed, turned = p->b_turned;
+	int64_t of_k, held;
 
-	if (p->b_turned || (p->b_placed && p->n == round_up(p->n, p->kernel->lanes))) b = 0;
-	p->a_bytes = p->a_packed ? (size_t)round_up(p->kernel->lanes_a * p->kc * p->size, LINE) : 0;
-	p->b_bytes = (size_t)round_up(b * p->kc * p->size, LINE);
+	p->b_once = once;
+	p->a_packed = cols > 2 * p->nr && p->a.step != 1 && p->a.lane != 1;
+	p->kc = steps(p, cols, once);
+	of_k = p->kc * p->size;
+	p->nc = once || cols * of_k <= B_BYTES ? cols : round_up(even(cols, B_BYTES / of_k), p->nr);
+	p->mc = rows;
+	p->sums_apart = p->flipped || (p->g->mode == WEIR_DST_ADD && p->kc < p->k);
+	if (p->sums_apart && rows * p->nc * p->size > SUM_BYTES) cut_sums(p, rows, cols);
+	held = once || placed ? p->nr : p->nc;
+	if (turned || (placed && p->n == round_up(p->n, p->kernel->lanes))) held = 0;
+	p->a_bytes = p->a_packed ? (size_t)round_up(p->kernel->lanes_a * of_k, LINE) : 0;
+	p->b_bytes = (size_t)round_up(held * of_k, LINE);
 	p->sum_bytes = p->sums_apart ? (size_t)round_up(p->mc * p->nc * p->size, LINE) : 0;
 }
 
@@ -192,7 +193,6 @@ void weir__gemm_plan(weir_gemm_plan *p, const weir_kernels *kernels, weir_dtype 
 		cols = weir__ceil_div(weir__ceil_div(cols, p->nr), p->grid_n) * p->nr;
 	}
 	choose_blocks(p, rows, round_up(cols, p->nr));
-	size_workspace(p);
 	p->squares =
 		weir__squares_of(g->squares, t, g->c, g->m * g->n) && g->crs == g->n && !p->flipped && p->nc >= p->n;
 }
