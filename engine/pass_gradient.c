@@ -72,7 +72,8 @@ bool weir__pass_overwrites(weir_pass *p, const weir_tensor *y, weir_tensor *gy, 
 {
 	const weir_tensor *x = y->in[0];
 
-	if (!(y->op->flags & WEIR_OP_OVERWRITES) || !p->again || p->need[y->index - p->first] != WEIR_NEED_PATH)
+	if (!(y->op->flags & WEIR_OP_OVERWRITES) || y->nin != 1 || !p->again ||
+	    p->need[y->index - p->first] != WEIR_NEED_PATH)
 		return false;
 	if (!weir__on_path(p, x) || p->g[x->index - p->first] || !weir__exclusive(gy) || !weir__alike(gy, x))
 		return false;

@@ -7,7 +7,8 @@
  * What a turn takes. What a region does to the caches is felt outside of it: products of 64 x 128 x 128 gain a tenth from a far processor
  * one by one, and a deep network that consists of them loses a third, since each finds its operands in the other's cache. So turns are timed
  * as a whole, a turn being what happens from one reset of the tape to the next, a training step. Now and then some are done with another gate, the
- * next that would make a difference to this program, and the gate that gave the shorter turns stays. Turns of unlike work are not compared.
+ * next that would make a difference to this program, and the gate that gave the shorter turns stays. Turns of unlike work are not compared: a
+ * short batch or an evaluation between two steps is passed over, until nothing else comes.
  *
  * What regions lose. Where something else wants the processors, a thread can lose its own in the middle of a piece, and the region
  * waits for a time slice. The time lost so is measured too, and regions then rest for many times as long, so that two threads are
@@ -29,6 +30,7 @@ enum {
 	OFTEN = 8,             /* then the gate is left alone for so many times as many, */
 	SELDOM = 128,          /* and more each time when it stays as it is, up to this, */
 	MOST_APART = 1 << 24,  /* and this many */
+	STRANGE = 16,          /* after so many turns of other work in a row, those are the ones to compare */
 };
 
 /* The least work of a region, for each ns that an empty one takes. */
@@ -52,6 +54,7 @@ typedef struct comparison {
 	int64_t shortest[2];
 	int64_t spent;    /* ns, in this phase; turns, too, */
 	int turns, apart; /* and how many are to be spent APART */
+	int strange;      /* turns of other work since the last one of this */
 	int factor;
 	double gate; /* as it was */
 	bool up;     /* the last one tried was higher */
@@ -92,6 +95,7 @@ int weir__threads_for(int threads, double flops)
 		mine.turn.work += flops;
 		mine.turn.sizes |= (uint64_t)1 << octave(flops);
 	}
+	if (mine.resting && weir__clock() >= mine.rest_until) mine.resting = false; /* no region may come that asks */
 	if (mine.resting) least = (double)INFINITY;
 	if (weir__threads_gate > 0) least = weir__threads_gate;
 	return flops < least ? 1 : threads;
@@ -163,25 +167,33 @@ static void compare(experience *e, int64_t took)
 	else decide(e);
 }
 
-/* Does the work of this turn differ by an eighth from that of the turns before? Then the next ones are compared with it. */
-static bool unlike(experience *e)
+static bool unlike(const experience *e)
 {
 	double d = e->turn.work - e->c.work;
 
-	if (d <= e->c.work / 8 && -d <= e->c.work / 8) return false;
-	e->c.work = e->turn.work;
-	return true;
+	return d > e->c.work / 8 || -d > e->c.work / 8;
 }
 
 void weir__gate_turn(void)
 {
 	experience *e = &mine;
+	comparison *c = &e->c;
 	bool counts = e->turn.work > 0 && e->pieces && !e->resting && !(weir__threads_gate > 0);
-	int64_t now = counts && e->c.phase != APART ? weir__clock() : 0;
+	bool strange = counts && unlike(e);
+	int64_t now = c->phase != APART ? weir__clock() : 0;
 
-	if (counts && unlike(e)) start_anew(e);
-	else if (counts && e->c.phase == APART && ++e->c.turns >= e->c.apart) start_phase(&e->c, BEFORE);
-	else if (now && e->turn.begun) compare(e, now - e->turn.begun);
+	if (counts) c->strange = strange ? c->strange + 1 : 0;
+	if (c->strange >= STRANGE || (strange && c->work <= 0)) {
+		c->strange = 0;
+		c->work = e->turn.work;
+		start_anew(e);
+	} else if (!counts || strange) {
+		; /* its time says nothing */
+	} else if (c->phase == APART) {
+		if (++c->turns >= c->apart) start_phase(c, BEFORE);
+	} else if (e->turn.begun) {
+		compare(e, now - e->turn.begun);
+	}
 	e->turn.begun = now;
 	e->turn.work = 0;
 	e->turn.sizes = 0;

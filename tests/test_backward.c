@@ -160,6 +160,33 @@ static void overwritten(void **state)
 		}
 }
 
+/* An operation of two operands that says so by mistake gets room for each gradient, as without. */
+static void overwritten_of_two(void **state)
+{
+	enum { N = 300 };
+	double a[N], b[N], want_a[N], want_b[N];
+	weir_tensor *p, *q, *g[2];
+	weir_op both;
+	weir_options o;
+	weir_ctx *w;
+
+	(void)state;
+	weir_options_init(&o);
+	o.check_stale = false;
+	w = weir_open(&o);
+	p = weir_full(w, WEIR_F64, SHAPE(N), 2);
+	q = weir_full(w, WEIR_F64, SHAPE(N), 3);
+	both = *weir_op_of(weir_mul(p, q));
+	both.flags |= WEIR_OP_OVERWRITES;
+	for (int i = 0; i < N; i++) want_a[i] = 3, want_b[i] = 2;
+	assert_true(weir_grad(weir_sum_all(weir_affine(weir_op_apply(&both, (weir_tensor *[]){ p, q }, 2, NULL), 1, 0)),
+			      (weir_tensor *[]){ p, q }, 2, g, 0));
+	assert_true(weir_read_f64(g[0], a, N) && weir_read_f64(g[1], b, N));
+	assert_memory_equal(a, want_a, sizeof a);
+	assert_memory_equal(b, want_b, sizeof b);
+	close_clean(w);
+}
+
 static void update_with_a_live_tape(void **state)
 {
 	weir_ctx *w = open_quiet(true);
@@ -778,6 +805,7 @@ int main(void)
 		cmocka_unit_test(shared_gradients),
 		cmocka_unit_test(shapes_in_turn),
 		cmocka_unit_test(overwritten),
+		cmocka_unit_test(overwritten_of_two),
 		cmocka_unit_test(update_with_a_live_tape),
 		cmocka_unit_test(failing_backward_leaves_accumulators),
 		cmocka_unit_test(refusals),

@@ -267,7 +267,8 @@ enum {
  * none, that is no error. May run again on the same tape. A failing backward leaves all accumulators as they were. */
 WEIR_API void weir_backward(weir_tensor *loss);
 
-/* gxs[i] = d y / d xs[i], for y with one element. Nothing is accumulated. Results belong to the tape. */
+/* gxs[i] = d y / d xs[i], for y with one element. Nothing is accumulated. Results belong to the tape, and are for reading: they may share
+ * memory with each other, and with gy of weir_vjp() (a + b hands on what it gets). To change one, weir_read_f64() it into memory of your own. */
 WEIR_API bool weir_grad(weir_tensor *y, weir_tensor *const *xs, int n, weir_tensor **gxs, unsigned flags);
 /* Vector-Jacobian product gxs[i] = gyᵀ · dy/dxs[i]; gy has y's shape and type. */
 WEIR_API bool weir_vjp(weir_tensor *y, weir_tensor *gy, weir_tensor *const *xs, int n, weir_tensor **gxs,
@@ -429,7 +430,7 @@ enum {
 	WEIR_OP_SHARES =
 		32, /* the library's own: its rule hands gy's memory on, its fused rule copies: for few elements only */
 	WEIR_OP_OVERWRITES =
-		64, /* of one operand: where its fused rule is to write, it may be given the memory of gy to write into */
+		64, /* of one operand, else without effect: where its fused rule is to write, it may be given the memory of gy to write into */
 };
 
 /* One operation. See docs/adding-an-op.md. */
