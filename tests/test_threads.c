@@ -392,7 +392,6 @@ static void delayed(void *arg, int64_t begin, int64_t end)
 static void lost_processor(void **unused)
 {
 	double gate = weir__threads_gate;
-	atomic_int count = 0;
 
 	(void)unused;
 	weir__threads_gate = 0;
