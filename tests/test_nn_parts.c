@@ -1,4 +1,5 @@
-/* test_nn_parts.c: memory of a deep forward, residual, activations, layer normalisation, penalty, minibatches, the summary. */
+/* test_nn_parts.c: memory of a deep forward, residual, activations, layer normalisation, penalty, minibatches, the summary.
+ * Long because it has a few cases of each of many small parts. */
 #include "tests/nn_check.h"
 
 static weir_tensor *vector_of(weir_ctx *w, const double *v, int64_t n)

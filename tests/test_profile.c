@@ -1,5 +1,5 @@
 /* test_profile.c: the profile. Its file is read back: events nest, stand in order, and are those of the step; the table adds up; nothing that goes
- * wrong with a profile harms the training. */
+ * wrong with a profile harms the training. Long because each way to go wrong is a case of its own on one reader of traces. */
 #include "tests/ops_check.h"
 
 #include <pthread.h>
